@@ -1,0 +1,3 @@
+"""PolyBot: a self-managing trading floor for Polymarket's short crypto binaries."""
+
+__version__ = "0.1.0"
