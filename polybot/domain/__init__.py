@@ -1,0 +1,1 @@
+"""What the floor talks about: money, markets, books, orders, fills and the events that change them. Pure."""

@@ -1,0 +1,134 @@
+"""The life of an order as types: a state holds only what exists in it, and only these functions make the steps.
+
+    Intended ──accepted──▶ Working ──closed──▶ Closed          (fills happen while Working)
+        └──────rejected, or never sent────────▶ Closed
+"""
+
+import enum
+
+import msgspec
+
+from polybot.domain.errors import OrderError
+from polybot.domain.book import BookState
+from polybot.domain.ids import AgentId, MarketId, OrderId
+from polybot.domain.market import Outcome, Side
+from polybot.domain.units import Millis, Money, Price, Shares
+
+
+class TimeInForce(enum.StrEnum):
+    """Fill or kill, fill and kill, good till cancelled, good till date (polymarket.md 6.1)."""
+
+    FOK = "FOK"
+    FAK = "FAK"
+    GTC = "GTC"
+    GTD = "GTD"
+
+    @property
+    def rests(self) -> bool:
+        return self in (TimeInForce.GTC, TimeInForce.GTD)
+
+
+class CloseReason(enum.StrEnum):
+    FILLED = "filled"
+    KILLED = "killed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+    MARKET_ENDED = "market_ended"
+    NEVER_SENT = "never_sent"
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gate saw when it approved an order, kept so that anyone can check the decision afterwards.
+
+    `event_seq` is the last event applied (D5b); `depth` the shares on offer within the limit; `capital_base` the money
+    the limits were reckoned from; the exposures are those before this order.
+    """
+
+    event_seq: int
+    book_state: BookState
+    book_age_ms: int
+    best_bid: Price | None
+    best_ask: Price | None
+    depth: Shares
+    fee_fingerprint: str
+    rule_set: str
+    capital_base: Money
+    agent_exposure: Money
+    floor_exposure: Money
+
+
+class OrderIntent(msgspec.Struct, frozen=True, kw_only=True):
+    """An order as it will be sent. `cost_max` is what it can cost at worst, fee included, and what is reserved.
+
+    `expires_at` is the venue's effective end of a GTD order in UTC milliseconds, None for the others.
+    """
+
+    id: OrderId
+    agent: AgentId
+    market: MarketId
+    outcome: Outcome
+    side: Side
+    limit: Price
+    shares: Shares
+    time_in_force: TimeInForce
+    post_only: bool
+    cost_max: Money
+    decided_at: Millis
+    fair_value: Price
+    reason: str
+    inputs: dict[str, float]
+    proof: Proof
+    expires_at: Millis | None = None
+
+
+class Intended(msgspec.Struct, frozen=True, kw_only=True, tag="intended"):
+    """Written down, perhaps sent, not yet answered."""
+
+    intent: OrderIntent
+
+
+class Working(msgspec.Struct, frozen=True, kw_only=True, tag="working"):
+    """The venue has it. `filled` and `spent` (fees included) are matched so far, provisional or not."""
+
+    intent: OrderIntent
+    filled: Shares = Shares(0)
+    spent: Money = Money(0)
+
+
+class Closed(msgspec.Struct, frozen=True, kw_only=True, tag="closed"):
+    """Nothing more will be matched; fills already matched may still be confirmed or fail."""
+
+    intent: OrderIntent
+    reason: CloseReason
+    filled: Shares
+
+
+OrderState = Intended | Working | Closed
+
+
+def accept(order: OrderState) -> Working:
+    if not isinstance(order, Intended):
+        raise OrderError(f"{order.intent.id} was accepted while {_name(order)}; only an intended order can be")
+    return Working(intent=order.intent)
+
+
+def fill(order: OrderState, shares: Shares, spent: Money) -> Working:
+    """Count `shares` more as matched. Raises OrderError beyond the order's size: no fill exceeds what was asked."""
+    if not isinstance(order, Working):
+        raise OrderError(f"{order.intent.id} was filled while {_name(order)}; only a working order can be")
+    filled = order.filled + shares
+    if shares <= 0 or filled > order.intent.shares:
+        raise OrderError(f"{order.intent.id}: a fill of {shares} would make {filled} of {order.intent.shares}")
+    return Working(intent=order.intent, filled=Shares(filled), spent=Money(order.spent + spent))
+
+
+def close(order: OrderState, reason: CloseReason) -> Closed:
+    if isinstance(order, Closed):
+        raise OrderError(f"{order.intent.id} was closed twice: {order.reason}, then {reason}")
+    filled = order.filled if isinstance(order, Working) else Shares(0)
+    return Closed(intent=order.intent, reason=reason, filled=filled)
+
+
+def _name(order: OrderState) -> str:
+    return type(order).__name__.lower()
