@@ -1,0 +1,1 @@
+"""What may be traded: limits as numbers, the gate that applies them, and the breakers. Pure."""

@@ -1,0 +1,49 @@
+"""The owner's limits (R13, R14) as numbers with their units; every one is a setting."""
+
+import msgspec
+
+from polybot.domain.errors import BadInput
+from polybot.domain.units import UNIT
+
+HOUR_MS = 3_600_000
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Shares of capital are in millionths: 20_000 is 2 %. Capital is the lower of what was put in and settled equity."""
+
+    order_capital_share: int = 20_000
+    """At most this much in one order, fee included."""
+    agent_capital_share: int = 100_000
+    """At most this much deployed by one agent: open orders and unsettled positions."""
+    floor_capital_share: int = 400_000
+    """At most this much deployed by all agents together."""
+    daily_loss_share: int = 100_000
+    """Settled losses since midnight UTC that pause the floor until the next."""
+    daily_drawdown_share: int = 150_000
+    """Fall from the day's highest settled equity that pauses the floor until the next midnight UTC."""
+    loss_streak_max: int = 5
+    """Settled losses in a row that pause the agent."""
+    loss_streak_pause_ms: int = HOUR_MS
+    """For how long a losing streak pauses the agent."""
+    call_failure_share_max: int = 100_000
+    """Share of failed venue calls above which trading pauses."""
+    call_failure_calls_min: int = 20
+    """Fewer venue calls than this within the window are too few to judge."""
+    call_failure_window_ms: int = 300_000
+    """How far back venue calls are counted, and for how long such a pause lasts."""
+    book_age_ms_max: int = 5_000
+    """A book the venue has not spoken about for longer is stale."""
+    entry_cutoff_ms: int = 5_000
+    """No new order this close to the end of a window."""
+    marketable_notional_min: int = UNIT
+    """The venue's minimum for a marketable buy, in millionths of a pUSD (polymarket.md 5.4)."""
+
+    def __post_init__(self) -> None:
+        shares = {name: getattr(self, name) for name in self.__struct_fields__ if "_share" in name}
+        for name, share in shares.items():
+            if not 0 < share <= UNIT:
+                raise BadInput(f"limit {name} is a share of capital between 0 and 1, not {share / UNIT}")
+        if not self.order_capital_share <= self.agent_capital_share <= self.floor_capital_share:
+            raise BadInput("limits must widen: one order <= one agent <= the whole floor")
+        if min(self.loss_streak_max, self.call_failure_calls_min, self.book_age_ms_max) < 1:
+            raise BadInput("loss_streak_max, call_failure_calls_min and book_age_ms_max are at least 1")
