@@ -1,0 +1,1 @@
+"""Polymarket itself: its frames and metadata as domain values; field names are known in the wire files only."""
