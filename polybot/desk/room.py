@@ -1,0 +1,213 @@
+"""The trading room: every desk, the markets they share, and the floor-wide numbers that belong to none of them.
+
+Backtest, paper and live differ in who feeds it and who carries out its verdicts; the room is the same. Whatever is
+*due* (a market to settle, a window to record, a breaker to open) is found from the state, not from having seen the
+moment, so that a restart finds it too.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from polybot.desk.desk import AgentPlan, Desk, DeskVerdict, FloorView
+from polybot.desk.state import DeskState
+from polybot.domain.events import (
+    AgentFact,
+    AnyFact,
+    CapitalAllocated,
+    MarketEvent,
+    MarketOpened,
+    MarketSettled,
+    ReferencePriced,
+    TradingPaused,
+    TradingResumed,
+)
+from polybot.domain.ids import AgentId, MarketId
+from polybot.domain.market import Market
+from polybot.domain.markets import Markets, MarketState
+from polybot.domain.units import Millis, Money, Price
+from polybot.risk.breakers import DayBook, daily_breakers
+from polybot.risk.limits import Limits
+
+RETIRE_AFTER_MS = 600_000
+"""A market is forgotten this long after its window, once settled and recorded by every desk."""
+FOREVER = Millis(2**62)
+
+
+class RoomState(msgspec.Struct, kw_only=True):
+    """All that must survive (D7), as plain data: the checkpoint is this."""
+
+    position: int = 0
+    markets: dict[MarketId, Market] = {}
+    payouts: dict[MarketId, Price] = {}
+    desks: dict[AgentId, DeskState] = {}
+    pauses: dict[str, Millis | None] = {}
+    day: DayBook = msgspec.field(default_factory=DayBook)
+
+
+class TradingRoom:
+    """Owner of the markets, the desks and the treasury's numbers."""
+
+    def __init__(self, plans: Sequence[AgentPlan], limits: Limits, state: RoomState | None = None) -> None:
+        self.limits = limits
+        self.state = state or RoomState()
+        self.markets = Markets(spec for plan in plans for spec in plan.strategy.indicators())
+        self.absent: set[AgentId] = set()
+        view = FloorView(self._position, self.capital_base, self.exposure, self._floor_pause)
+        self.desks: dict[AgentId, Desk] = {}
+        for plan in plans:
+            own = self.state.desks.setdefault(plan.agent, DeskState(agent=plan.agent))
+            self.desks[plan.agent] = Desk(plan, limits, view, own)
+        self._in_order = tuple(self.desks.values())
+        self._looks_again = True
+        self._next_due = FOREVER
+
+    # -- the floor's numbers ------------------------------------------------------------------------------------------
+
+    def capital(self) -> Money:
+        """What has been put in."""
+        return Money(sum(desk.state.capital for desk in self._in_order))
+
+    def equity(self) -> Money:
+        """Settled equity of all desks."""
+        return Money(sum(desk.state.equity for desk in self._in_order))
+
+    def exposure(self) -> Money:
+        return Money(sum(desk.state.exposure for desk in self._in_order))
+
+    def capital_base(self) -> Money:
+        """What limits are reckoned from: capital, or settled equity where that is lower."""
+        return Money(min(self.capital(), self.equity()))
+
+    # -- events and facts ---------------------------------------------------------------------------------------------
+
+    def observe(self, event: MarketEvent) -> MarketState | None:
+        """Bring a market event in, once, before any desk looks; the market it was about."""
+        self.state.position += 1
+        state = self.markets.apply(event)
+        if state is not None and (
+            state.payout_up is not None or state.market is not self.state.markets.get(state.market.id)
+        ):
+            self._looks_again = True
+        return state
+
+    def affected(self, event: MarketEvent, state: MarketState | None) -> Iterable[MarketState]:
+        """The markets desks may want to look at after this event."""
+        if state is not None:
+            return (state,)
+        if isinstance(event, ReferencePriced):
+            return tuple(s for s in self.markets.by_id.values() if s.market.asset == event.asset)
+        return ()
+
+    def step(self, event: MarketEvent, state: MarketState, now: Millis) -> list[DeskVerdict]:
+        """Ask every desk in turn (a backtest's way; a running floor asks each desk from its own agent)."""
+        verdicts: list[DeskVerdict] = []
+        event_type = type(event)
+        for desk in self._in_order:
+            verdicts += desk.step(event_type, state, now)
+        return verdicts
+
+    def apply(self, fact: AnyFact) -> None:
+        """Take a durable fact in, whether just journaled or read back at start-up."""
+        self._looks_again = True
+        match fact:
+            case MarketOpened():
+                self.state.markets[fact.market.id] = fact.market
+            case MarketSettled():
+                self.state.payouts[fact.market] = fact.payout_up
+                for desk in self._in_order:
+                    desk.apply(fact)
+            case TradingPaused(agent=None):
+                self.state.pauses[fact.breaker] = fact.until
+            case TradingResumed(agent=None):
+                self.state.pauses.pop(fact.breaker, None)
+            case TradingPaused(agent=agent) | TradingResumed(agent=agent) if agent in self.desks:
+                self.desks[agent].apply(fact)
+            case AgentFact(agent=agent) if agent in self.desks:
+                self.desks[agent].apply(fact)
+        if isinstance(fact, CapitalAllocated):
+            self.state.day.deposit(fact.at, fact.moved)
+        self.state.day.note(fact.at, self.equity())
+
+    def due(self, now: Millis) -> list[AnyFact]:
+        """Facts that the present state calls for. Commit them and ask again, until there are none."""
+        if not self._looks_again and now < self._next_due:
+            return []
+        facts = [*self._market_facts(now), *self._window_records(now), *self._pause_facts(now)]
+        facts += [settled for desk in self._in_order for settled in desk.settlements(now)]
+        if not facts:
+            self._retire(now)
+            self._looks_again = False
+            self._next_due = self._next_deadline(now)
+        return facts
+
+    def _market_facts(self, now: Millis) -> list[AnyFact]:
+        facts: list[AnyFact] = []
+        for state in self.markets.by_id.values():
+            market = state.market.id
+            if self.state.markets.get(market) != state.market:
+                facts.append(MarketOpened(at=now, market=state.market))
+                continue
+            self.state.markets[market] = state.market  # equal; now also identical, which `observe` asks
+            if state.payout_up is not None and market not in self.state.payouts:
+                facts.append(MarketSettled(at=now, market=market, payout_up=state.payout_up))
+        return facts
+
+    def _window_records(self, now: Millis) -> list[AnyFact]:
+        ended = [market.id for market in self.state.markets.values() if market.window_end <= now]
+        return [
+            desk.window_record(market, now, down=desk.agent in self.absent)
+            for market in ended
+            for desk in self._in_order
+            if market not in desk.state.recorded
+        ]
+
+    def _pause_facts(self, now: Millis) -> list[AnyFact]:
+        opened = [p for p in daily_breakers(self.state.day, now, self.limits) if p.breaker not in self.state.pauses]
+        facts: list[AnyFact] = [*opened, *_ended(None, self.state.pauses, now)]
+        for desk in self._in_order:
+            paused = desk.streak_breaker(now)
+            facts += [paused] if paused else []
+            facts += _ended(desk.agent, desk.state.pauses, now)
+        return facts
+
+    def _retire(self, now: Millis) -> None:
+        """Forget markets whose story is over: settled, recorded, nothing held, and some time past."""
+        for market in tuple(self.state.markets.values()):
+            over = market.id in self.state.payouts and market.window_end + RETIRE_AFTER_MS <= now
+            held = {lot.market for desk in self._in_order for lot in desk.state.holdings.values()}
+            if over and market.id not in held:
+                del self.state.markets[market.id], self.state.payouts[market.id]
+                self.markets.retire(market.id)
+                for desk in self._in_order:
+                    desk.forget(market.id)
+
+    def _next_deadline(self, now: Millis) -> Millis:
+        ends = [m.window_end for m in self.state.markets.values() if m.window_end > now]
+        retirements = [Millis(m.window_end + RETIRE_AFTER_MS) for m in self.state.markets.values()]
+        pauses = [until for pauses in (self.state.pauses, *(d.state.pauses for d in self._in_order)) for until in pauses.values()]
+        return min((t for t in (*ends, *retirements, *pauses) if t is not None and t > now), default=FOREVER)
+
+    def _position(self) -> int:
+        return self.state.position
+
+    def _floor_pause(self) -> str | None:
+        return next(iter(self.state.pauses), None)
+
+
+def _ended(agent: AgentId | None, pauses: dict[str, Millis | None], now: Millis) -> list[TradingResumed]:
+    return [
+        TradingResumed(at=now, agent=agent, breaker=breaker, text=f"the {breaker} pause is over")
+        for breaker, until in pauses.items()
+        if until is not None and until <= now
+    ]
+
+
+def equal_allocation(room: TradingRoom, capital: Money, at: Millis) -> list[CapitalAllocated]:
+    """Equal parts of `capital`, in millionths; what does not divide goes to the first desk."""
+    agents = tuple(room.desks)
+    part, rest = divmod(capital, len(agents))
+    return [
+        CapitalAllocated(at=at, agent=agent, capital=Money(part + extra), moved=Money(part + extra))
+        for agent, extra in zip(agents, (rest, *[0] * (len(agents) - 1)), strict=True)
+    ]

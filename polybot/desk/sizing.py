@@ -1,0 +1,94 @@
+"""From an opinion to a wish: how much to pay at most, and how many shares that buys."""
+
+import enum
+
+import msgspec
+
+from polybot.domain.book import Book
+from polybot.domain.errors import BadInput
+from polybot.domain.market import Market
+from polybot.domain.order import TimeInForce
+from polybot.domain.signal import Signal
+from polybot.domain.units import LOT, UNIT, Millis, Money, Price, Shares, floor_to_lot, floor_to_tick
+
+
+class Style(enum.StrEnum):
+    TAKER = "taker"
+    MAKER = "maker"
+
+
+class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an agent trades on its strategy's signals.
+
+    `edge_min` is what must be left of fair value after price and fee, per share; `slippage_ticks` how far above the best
+    ask a taker may pay; `order_cost_max` caps an order below the owner's limit; `rest_s` how long a maker order stands.
+    """
+
+    style: Style = Style.TAKER
+    time_in_force: TimeInForce = TimeInForce.FAK
+    edge_min: Price = Price(0)
+    slippage_ticks: int = 1
+    orders_per_window: int = 1
+    order_cost_max: Money | None = None
+    rest_s: int = 240
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.orders_per_window <= 100 or not 0 <= self.slippage_ticks <= 100:
+            raise BadInput("orders_per_window is 1 to 100, slippage_ticks 0 to 100")
+        if self.style is Style.TAKER and self.time_in_force.rests:
+            raise BadInput("a taker order is FAK or FOK; for GTD orders set style = 'maker'")
+        if self.rest_s < 125:
+            raise BadInput("rest_s is at least 125: the venue takes no GTD order with less than two minutes to live")
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Terms a wish can be made from."""
+
+    limit: Price
+    shares: Shares
+    time_in_force: TimeInForce
+    post_only: bool
+    expires_at: Millis | None
+
+
+class NoPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Why no order makes sense: the reason, the number that failed, and what it had to reach."""
+
+    code: str
+    value: float
+    threshold: float
+
+
+def make_plan(signal: Signal, book: Book, market: Market, execution: Execution, budget: Money, now: Millis) -> Plan | NoPlan:
+    """Size an order for the signal within `budget` (fee included), or say why not."""
+    taker = execution.style is Style.TAKER
+    anchor = book.best_ask if taker else book.best_bid
+    if anchor is None:
+        return NoPlan(code="no_ask" if taker else "no_bid", value=0, threshold=1)
+    fee = market.fees.taker_fee(anchor, Shares(UNIT)) if taker else 0
+    edge = signal.fair_value - anchor - fee
+    if edge < execution.edge_min or edge <= 0:
+        return NoPlan(code="edge_too_small", value=edge / UNIT, threshold=max(execution.edge_min, 1) / UNIT)
+    reach = anchor + execution.slippage_ticks * market.tick if taker else anchor
+    limit = floor_to_tick(max(anchor, min(reach, signal.fair_value - fee - execution.edge_min)), market.tick)
+    shares = shares_within(budget, limit, market)
+    if shares < market.size_min:
+        return NoPlan(code="budget_too_small", value=shares / UNIT, threshold=market.size_min / UNIT)
+    return Plan(
+        limit=limit,
+        shares=shares,
+        time_in_force=execution.time_in_force if taker else TimeInForce.GTD,
+        post_only=not taker,
+        expires_at=None if taker else Millis(now + execution.rest_s * 1000),
+    )
+
+
+def shares_within(budget: Money, limit: Price, market: Market) -> Shares:
+    """The most shares, in whole lots, whose worst cost at `limit` stays within `budget`."""
+    per_share = market.fees.buy_cost_max(limit, Shares(UNIT))
+    shares = floor_to_lot(budget * UNIT // per_share)
+    while shares > 0 and market.fees.buy_cost_max(limit, shares) > budget:
+        shares = Shares(shares - LOT)
+    while market.fees.buy_cost_max(limit, Shares(shares + LOT)) <= budget:
+        shares = Shares(shares + LOT)
+    return shares
