@@ -1,0 +1,323 @@
+"""The floor's memory of record: every fact is durable here before anything acts on it (design.md D5).
+
+One writer thread commits whatever has gathered since its last commit (group commit: one fsync for many appends) and
+wakes the event loop once per commit. `append` returns only when its facts are on disk.
+"""
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import msgspec
+
+from polybot.domain.errors import PolybotError
+from polybot.domain.events import AnyFact, Journaled
+from polybot.storage import journal_file
+from polybot.storage.journal_file import FACT_DECODER, GENESIS_BYTES, JournalError, JournalRow
+
+PENDING_FACTS_MAX = 50_000
+GROUP_FACTS_MAX = 1_000
+PAGES_MAX = 16_000_000
+"""Of 4 KiB: 64 GB. At the bound the journal fails as on a full disk."""
+TAIL_ROWS_CHECKED = 1_000
+CLOSE_SECONDS_MAX = 30.0
+
+INSERT_INTO_FACTS = "INSERT INTO facts (seq, position, payload, prev_hash, hash) VALUES "
+ONE_FACT = "(?, ?, CAST(? AS TEXT), ?, ?)"
+
+
+class JournalFailedError(JournalError):
+    """A write failed: nothing that was waiting is promised, and the journal takes nothing more. Stop trading."""
+
+
+class JournalOverloadedError(JournalError):
+    """PENDING_FACTS_MAX facts wait for the disk; nothing of this call was taken. The journal itself goes on."""
+
+
+class JournalClosedError(JournalError):
+    """The journal was closed in order before this append."""
+
+
+class FactUnwritableError(PolybotError):
+    """A fact that would not be the same when read back (a NaN, a tuple in a dict of settings): a bug in who made it."""
+
+
+class _Pending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One append on its way to the disk."""
+
+    journaled: list[Journaled]
+    payloads: list[bytes]
+    done: "asyncio.Future[list[Journaled]]"
+
+
+class Journal:
+    """An open journal, for one event loop and one writing process. Make it with `Journal.open`."""
+
+    def __init__(self, path: Path, lock: IO[str], connection: sqlite3.Connection) -> None:
+        self.path = path
+        self.genesis = journal_file.read_genesis(connection)
+        self._lock_file = lock
+        self._connection = connection
+        self._durable_seq, self._last_hash = journal_file.last_row(connection)
+        self._next_seq = self._durable_seq + 1
+        self._pending: deque[_Pending] = deque()
+        self._pending_facts = 0
+        self._work = threading.Condition()
+        self._closing = False
+        self._failure: JournalError | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._grown: asyncio.Event | None = None
+        self._writer = threading.Thread(target=self._write, name="journal-writer", daemon=True)
+
+    @classmethod
+    def open(cls, path: Path, *, genesis: bytes | None = None, pages_max: int = PAGES_MAX) -> Self:
+        """Open or make the journal at `path`, check its last rows, and start its writer.
+
+        `genesis` (32 bytes) is the identity of a journal that is made now; drawn by the system where not given. Raises
+        JournalInUseError, JournalUnusableError or JournalDamagedError.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = journal_file.lock_for_writing(path)
+        except OSError as error:
+            raise journal_file.JournalUnusableError(
+                f"the journal's folder {path.parent} can't be used: {error}"
+            ) from error
+        try:
+            connection = journal_file.open_for_writing(path, genesis or os.urandom(GENESIS_BYTES), pages_max)
+            journal = cls(path, lock, connection)
+            journal._check_tail()
+        except JournalError:
+            lock.close()
+            raise
+        journal._writer.start()
+        return journal
+
+    @property
+    def last_seq(self) -> int:
+        """The last durable row's number; 0 in an empty journal."""
+        return self._durable_seq
+
+    @property
+    def last_hash(self) -> bytes:
+        """The last written row's hash; the genesis in an empty journal."""
+        return self._last_hash
+
+    @property
+    def pending_facts(self) -> int:
+        """Facts taken but not yet durable."""
+        return self._pending_facts
+
+    @property
+    def failure(self) -> JournalError | None:
+        """Why the journal takes nothing more; None while it is fit."""
+        return self._failure
+
+    async def append(self, facts: Sequence[AnyFact], position: int) -> list[Journaled]:
+        """Make `facts` durable, all or none, and return them with their places. `position`: the last event applied.
+
+        Cancelling the wait does not take the facts back: they are written all the same. Raises JournalFailedError (stop
+        trading), JournalOverloadedError, JournalClosedError or FactUnwritableError.
+        """
+        return await self.submit(facts, position)
+
+    def submit(self, facts: Sequence[AnyFact], position: int) -> "asyncio.Future[list[Journaled]]":
+        """The same in two steps: places are given in the order of the calls, the future resolves when durable."""
+        payloads = [_encode(fact) for fact in facts]
+        self._require_room(len(facts))
+        loop = self._loop = asyncio.get_running_loop()
+        first = self._next_seq
+        journaled = [Journaled(seq=first + i, position=position, fact=fact) for i, fact in enumerate(facts)]
+        pending = _Pending(journaled=journaled, payloads=payloads, done=loop.create_future())
+        if not facts:
+            pending.done.set_result([])
+            return pending.done
+        with self._work:
+            self._next_seq += len(facts)
+            self._pending.append(pending)
+            self._pending_facts += len(facts)
+            self._work.notify()
+        return pending.done
+
+    async def wait_beyond(self, seq: int, seconds_max: float) -> int:
+        """Wait until a row after `seq` is durable, at most `seconds_max`; returns the last durable row's number."""
+        if self._durable_seq <= seq:
+            self._loop = asyncio.get_running_loop()
+            self._grown = self._grown or asyncio.Event()
+            try:
+                async with asyncio.timeout(seconds_max):
+                    await self._grown.wait()
+            except TimeoutError:
+                pass
+        return self._durable_seq
+
+    def read(self, after_seq: int = 0) -> Iterator[Journaled]:
+        """The durable facts after `after_seq`, proven as they are read. From any thread; raises JournalDamagedError."""
+        return (row.journaled() for row in self.read_rows(after_seq))
+
+    def read_rows(self, after_seq: int = 0) -> Iterator[JournalRow]:
+        """The same as they stand in the file, hashes included."""
+        return journal_file.read_rows(self.path, after_seq)
+
+    def hash_at(self, seq: int) -> bytes | None:
+        """The hash of row `seq`, the genesis for 0, None where there is no such row. From any thread."""
+        connection = journal_file.open_for_reading(self.path)
+        try:
+            return journal_file.hash_at(connection, self.path, seq)
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Write what is waiting, end the writer, give up the file. Blocks for one commit, at most CLOSE_SECONDS_MAX."""
+        with self._work:
+            self._closing = True
+            self._work.notify()
+        self._writer.join(CLOSE_SECONDS_MAX)
+        if self._writer.is_alive():
+            raise JournalFailedError(
+                f"the journal {self.path} still writes after {CLOSE_SECONDS_MAX:g} s: check the disk"
+            )
+        self._connection.close()
+        self._lock_file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- the caller's side ---------------------------------------------------------------------------------------------
+
+    def _require_room(self, count: int) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._closing:
+            raise JournalClosedError(f"the journal {self.path} is closed; open it again to append")
+        if count > GROUP_FACTS_MAX:
+            raise FactUnwritableError(f"{count} facts in one append; at most {GROUP_FACTS_MAX} are written as one")
+        if self._pending_facts + count > PENDING_FACTS_MAX:
+            raise JournalOverloadedError(
+                f"{self._pending_facts} facts wait for the disk, the most that may: pause trading until the journal "
+                "has caught up, and check the disk's speed"
+            )
+
+    def _check_tail(self) -> None:
+        """The last rows hang together; the whole file is `journal_verify.verify`'s business."""
+        for _ in journal_file.read_rows(self.path, max(0, self._durable_seq - TAIL_ROWS_CHECKED)):
+            pass
+
+    def _resolve(self, group: list[_Pending]) -> None:
+        for pending in group:
+            if not pending.done.done():
+                pending.done.set_result(pending.journaled)
+        self._announce()
+
+    def _reject(self, group: list[_Pending], failure: JournalError) -> None:
+        for pending in group:
+            if not pending.done.done():
+                pending.done.set_exception(failure)
+        self._announce()
+
+    def _announce(self) -> None:
+        if self._grown is not None:
+            self._grown.set()
+            self._grown = None
+
+    # -- the writer thread's side --------------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        failure = JournalFailedError(
+            f"the journal's writer for {self.path} ended by a bug: restart, and report the log"
+        )
+        in_order = False
+        group: list[_Pending] = []
+        try:
+            while group := self._take_group():
+                self._commit(group)
+            in_order = True
+        except sqlite3.Error as error:
+            failure = JournalFailedError(
+                f"the journal {self.path} could not be written: {journal_file.describe(error)}"
+            )
+            failure.__cause__ = error
+        finally:
+            if not in_order:  # whatever ended this thread, nobody waits for it in vain
+                self._fail(group, failure)
+
+    def _take_group(self) -> list[_Pending]:
+        """Whole appends, up to GROUP_FACTS_MAX facts; empty when closing and nothing is left."""
+        with self._work:
+            while not self._pending and not self._closing:
+                self._work.wait()
+            group: list[_Pending] = []
+            room = GROUP_FACTS_MAX
+            while self._pending and len(self._pending[0].payloads) <= room:
+                group.append(self._pending.popleft())
+                room -= len(group[-1].payloads)
+            return group
+
+    def _commit(self, group: list[_Pending]) -> None:
+        """One INSERT, which is one transaction and one fsync.
+
+        One statement and not executemany: SQLite calls give up the GIL, and a busy event loop gives it back only after
+        its switch interval (5 ms), each time.
+        """
+        values: list[int | bytes] = []
+        last_hash = self._last_hash
+        for pending in group:
+            for entry, payload in zip(pending.journaled, pending.payloads, strict=True):
+                own = journal_file.row_hash(last_hash, entry.seq, entry.position, payload)
+                values += (entry.seq, entry.position, payload, last_hash, own)
+                last_hash = own
+        count = len(values) // 5
+        self._connection.execute(_insert_statement(count), values)
+        self._last_hash = last_hash
+        with self._work:
+            self._durable_seq += count
+            self._pending_facts -= count
+        self._wake(self._resolve, group)
+
+    def _fail(self, group: list[_Pending], failure: JournalError) -> None:
+        with self._work:
+            self._failure = failure
+            waiting = [*group, *self._pending]
+            self._pending.clear()
+            self._pending_facts = 0
+        self._wake(lambda appends: self._reject(appends, failure), waiting)
+
+    def _wake(self, callback: Callable[[list[_Pending]], None], group: list[_Pending]) -> None:
+        if self._loop is None:
+            return
+        try:
+            self._loop.call_soon_threadsafe(callback, group)
+        except RuntimeError:  # the loop was closed meanwhile: nobody is left to wait
+            return
+
+
+def _encode(fact: AnyFact) -> bytes:
+    """The fact in JSON, tried: what is journaled must be the same when a later start reads it back."""
+    try:
+        payload = msgspec.json.encode(fact)
+        same = FACT_DECODER.decode(payload) == fact
+    except (TypeError, ValueError) as error:  # msgspec's own errors are ValueErrors
+        raise FactUnwritableError(f"{type(fact).__name__} cannot be journaled: {error}") from error
+    if not same:
+        raise FactUnwritableError(
+            f"{type(fact).__name__} would be read back differently (a NaN or a tuple in it?): {fact}"
+        )
+    return payload
+
+
+@cache
+def _insert_statement(count: int) -> str:
+    """At most GROUP_FACTS_MAX texts; the payload arrives as bytes and is UTF-8 text."""
+    return INSERT_INTO_FACTS + ", ".join([ONE_FACT] * count)
