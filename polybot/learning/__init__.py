@@ -1,0 +1,1 @@
+"""What the floor can say about itself: how its agents did, measured from facts alone. Pure."""
