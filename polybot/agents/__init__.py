@@ -1,0 +1,1 @@
+"""The agents: thin coroutines that wait, decide with pure code, and do."""

@@ -1,0 +1,157 @@
+"""What every agent has: a way to be woken, and a heart that beats only by making progress (D11)."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from polybot.domain.events import Journaled, MarketEvent
+from polybot.domain.ids import MarketId
+from polybot.domain.markets import MarketState
+from polybot.domain.units import Millis
+
+FEED_FACTS_MAX = 100_000
+
+
+class Heart:
+    """Beats when a piece of work is done. An agent with work waiting and no beat for long is stuck."""
+
+    __slots__ = ("_monotonic", "beats", "last_beat", "working_since")
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self.beats = 0
+        self.last_beat = monotonic()
+        self.working_since: float | None = None
+
+    def work_arrived(self) -> None:
+        if self.working_since is None:
+            self.working_since = self._monotonic()
+
+    def beat(self, *, more_waiting: bool) -> None:
+        """A piece of work is done; the clock on the next one starts now."""
+        self.beats += 1
+        self.last_beat = self._monotonic()
+        self.working_since = self.last_beat if more_waiting else None
+
+    def stuck_for(self) -> float:
+        """Seconds since work has been waiting without any of it getting done; 0 for an idle agent."""
+        return 0.0 if self.working_since is None else self._monotonic() - self.working_since
+
+
+class Agent(Protocol):
+    """A coroutine with a heart. It is built anew for every start, so it may not keep what must survive."""
+
+    heart: Heart
+
+    async def run(self) -> None: ...
+
+    def close(self) -> None:
+        """Called once when the agent has ended, whatever the reason: nobody waits for it any more."""
+        ...
+
+
+class Wake(msgspec.Struct, frozen=True):
+    """Something changed in a market a desk looks at."""
+
+    event: MarketEvent
+    state: MarketState
+    now: Millis
+
+
+class Mailbox:
+    """A trader's wakes: the newest per market and kind of event, oldest first. Bounded by what there is to trade.
+
+    A book that changed five times while the trader was busy is looked at once, as it is now (D12).
+    """
+
+    def __init__(self, heart: Heart) -> None:
+        self._heart = heart
+        self._wakes: dict[tuple[MarketId, type], Wake] = {}
+        self._arrived = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closed = False
+        self.conflated = 0
+
+    def put(self, wake: Wake) -> None:
+        if self._closed:
+            return
+        key = (wake.state.market.id, type(wake.event))
+        if self._wakes.pop(key, None) is not None:
+            self.conflated += 1
+        self._wakes[key] = wake
+        self._heart.work_arrived()
+        self._idle.clear()
+        self._arrived.set()
+
+    async def next(self) -> Wake:
+        while not self._wakes:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._wakes.pop(next(iter(self._wakes)))
+
+    def done(self) -> None:
+        """The wake taken last has been dealt with."""
+        self._heart.beat(more_waiting=bool(self._wakes))
+        if not self._wakes:
+            self._idle.set()
+
+    async def drained(self) -> None:
+        """Return once nothing is waiting or being dealt with, or nobody is there to deal with it."""
+        await self._idle.wait()
+
+    def close(self) -> None:
+        self._closed = True
+        self._wakes.clear()
+        self._idle.set()
+
+
+class FeedOverflow(Exception):
+    """A follower fell FEED_FACTS_MAX facts behind: it starts anew from the journal, which has them all."""
+
+
+class FactFeed:
+    """The committed facts in order, for one follower. Never drops one: at its bound the follower is restarted."""
+
+    def __init__(self, heart: Heart) -> None:
+        self._heart = heart
+        self._facts: deque[Journaled] = deque()
+        self._arrived = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._overflowed = False
+
+    def put(self, facts: list[Journaled]) -> None:
+        if len(self._facts) + len(facts) > FEED_FACTS_MAX:
+            self._overflowed = True
+            self._facts.clear()
+        else:
+            self._facts.extend(facts)
+        self._heart.work_arrived()
+        self._idle.clear()
+        self._arrived.set()
+
+    async def next(self) -> Journaled:
+        while not self._facts:
+            if self._overflowed:
+                raise FeedOverflow(f"more than {FEED_FACTS_MAX} facts were waiting")
+            self._arrived.clear()
+            self._idle.set()
+            await self._arrived.wait()
+        return self._facts.popleft()
+
+    @property
+    def empty(self) -> bool:
+        return not self._facts
+
+    def done(self) -> None:
+        self._heart.beat(more_waiting=bool(self._facts))
+
+    async def drained(self) -> None:
+        await self._idle.wait()
+
+    def close(self) -> None:
+        self._facts.clear()
+        self._idle.set()

@@ -1,0 +1,32 @@
+"""A trader: waits for a market to change, asks its desk, and has the verdicts carried out."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from polybot.agents.base import Heart, Mailbox, Wake
+from polybot.desk.desk import Desk, DeskVerdict
+from polybot.domain.units import Millis
+
+CarryOut = Callable[[Sequence[DeskVerdict], Millis], Awaitable[None]]
+
+
+class Trader:
+    """The desk decides, this only waits and does; what it must not forget is the desk's, not its own."""
+
+    def __init__(self, desk: Desk, heart: Heart, carry_out: CarryOut, attach: Callable[[Mailbox], None]) -> None:
+        self.desk, self.heart, self._carry_out = desk, heart, carry_out
+        self.mailbox = Mailbox(heart)
+        attach(self.mailbox)
+
+    async def run(self) -> None:
+        while True:
+            wake = await self.mailbox.next()
+            await self._deal_with(wake)
+            self.mailbox.done()
+
+    def close(self) -> None:
+        self.mailbox.close()
+
+    async def _deal_with(self, wake: Wake) -> None:
+        verdicts = self.desk.step(type(wake.event), wake.state, wake.now)
+        if verdicts:
+            await self._carry_out(verdicts, wake.now)

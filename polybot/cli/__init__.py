@@ -1,0 +1,34 @@
+"""The verbs. Each reads the settings, has app.py do the work, and shows what came of it."""
+
+from typing import NoReturn
+
+import typer
+
+from polybot.cli import backtest, bench, house, run, tape
+from polybot.domain.errors import PolybotError
+
+EXIT_TROUBLE = 1
+
+app = typer.Typer(
+    name="polybot",
+    help="A trading floor for Polymarket's BTC and ETH 15-minute binaries. Paper money, until you say otherwise.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+run.add_to(app)
+backtest.add_to(app)
+house.add_to(app)
+bench.add_to(app)
+app.add_typer(tape.app, name="tape")
+
+
+
+def main() -> NoReturn:
+    """The console script. An error raised on purpose is shown as one message, without a traceback."""
+    try:
+        app()
+    except PolybotError as error:
+        typer.secho(f"polybot: {error}", fg="red", err=True)
+        raise SystemExit(EXIT_TROUBLE) from None
+    raise SystemExit(0)

@@ -1,0 +1,101 @@
+"""`polybot run`: the main job."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+from loguru import logger
+
+from polybot import log
+from polybot.app import OpenFloor, RunOutcome, run_floor
+from polybot.backtest.report_builder import build_report
+from polybot.backtest.report_text import render_text
+from polybot.cli.terminal import PLAIN_EVERY_S, BottomLine, log_progress, progress_text
+from polybot.settings import Settings, load_settings
+
+SHOW_EVERY_S = 0.25
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(run)
+
+
+def run(
+    tape: Annotated[Path | None, typer.Option(help="The tape to play; default: the one shipped.")] = None,
+    speed: Annotated[float | None, typer.Option(help="Seconds of the tape per second; 0: as fast as it goes.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where journal, checkpoints and servers live.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the paper venue's chance.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the page; 0: any free one.")] = None,
+) -> None:
+    """Run the floor. With nothing else said: recorded markets, own servers, paper money. Ctrl-C stops it in order."""
+    settings = load_settings(tape=tape, speed=speed, data_dir=data_dir, seed=seed, web_port=port)
+    line = BottomLine()
+    log.set_up(settings.log_format, settings.log_level, line.above if not line.plain else None)
+    outcome = uvloop.run(_run(settings, line))
+    line.end()
+    _say_goodbye(outcome)
+
+
+async def _run(settings: Settings, line: BottomLine) -> RunOutcome:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(sign, _stop_in_order, stop, line)
+    shown: list[asyncio.Task[None]] = []
+
+    def on_open(floor: OpenFloor) -> None:
+        _say_hello(floor, settings)
+        shown.append(asyncio.create_task(_show(floor, line), name="progress"))
+
+    try:
+        return await run_floor(settings, stop, on_open)
+    finally:
+        for task in shown:
+            task.cancel()
+        line.end()
+
+
+def _stop_in_order(stop: asyncio.Event, line: BottomLine) -> None:
+    if stop.is_set():
+        line.end()
+        logger.bind(action="stopping").warning("still stopping in order; kill -9 is safe too: nothing journaled is lost")
+    stop.set()
+
+
+async def _show(floor: OpenFloor, line: BottomLine) -> None:
+    """Keep the bottom line true; where there is no terminal, log progress now and then."""
+    every = PLAIN_EVERY_S if line.plain else SHOW_EVERY_S
+    while True:
+        await asyncio.sleep(every)
+        text = progress_text(floor.board.status())
+        (log_progress if line.plain else line.show)(text)
+
+
+def _say_hello(floor: OpenFloor, settings: Settings) -> None:
+    say = logger.bind(action="open").info
+    say("the page: {}   (also {}/health, {}/metrics)", floor.url, floor.url, floor.url)
+    if floor.psql:
+        say("the database: {}", floor.psql)
+    if floor.redis_cli:
+        say("the bus: {} GET market:BTC-15m", floor.redis_cli)
+    pace = f"{settings.speed:g} times real time" if settings.speed else "as fast as it goes"
+    if floor.resumed_at:
+        say("going on at market event {} of the last run, {}", floor.resumed_at, pace)
+    else:
+        say("playing {} at {}; Ctrl-C stops in order", settings.tape.name, pace)
+
+
+def _say_goodbye(outcome: RunOutcome) -> None:
+    if outcome.finished:
+        sys.stdout.write(render_text(build_report(outcome.facts)))
+        return
+    typer.echo(
+        f"Stopped in order. Everything is written down in {outcome.data_dir}; the same command goes on from here "
+        "(`polybot reset` puts this run away and starts anew)."
+    )
+
+

@@ -1,0 +1,159 @@
+"""The one entrance: every market event and every fact comes through here, in one order.
+
+    event ─▶ venue.advance ─▶ what is due ─▶ markets ─▶ venue.observe ─▶ what is due ─▶ traders' mailboxes
+    fact  ─▶ journal (durable) ─▶ room ─▶ followers (auditor, monitor, board)
+
+The order is the backtest's own (backtest/replay.py); a test compares the two order by order.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from loguru import logger
+
+from polybot.agents.base import FactFeed, Mailbox, Wake
+from polybot.clock import Clock
+from polybot.desk.desk import DeskVerdict
+from polybot.desk.room import TradingRoom
+from polybot.domain.events import AnyFact, IntentRecorded, Journaled, MarketEvent, Severity, SystemNoted
+from polybot.domain.ids import AgentId
+from polybot.domain.units import Millis
+from polybot.risk.breakers import CallRate
+from polybot.risk.gate import Approved
+from polybot.venue.base import Venue, VenueUnavailable
+
+
+class FactJournal(Protocol):
+    """Where facts become durable; `append` returns when they are."""
+
+    async def append(self, facts: Sequence[AnyFact], position: int) -> list[Journaled]: ...
+
+
+Follower = Callable[[list[Journaled]], None]
+
+
+class Dispatcher:
+    """`lockstep` waits after every event until the traders it woke are done: a tape is never too fast for them."""
+
+    def __init__(
+        self, room: TradingRoom, venue: Venue, journal: FactJournal, clock: Clock, *, lockstep: bool, patience_s: float
+    ) -> None:
+        self.room, self.venue, self.journal, self.clock = room, venue, journal, clock
+        self._lockstep, self._patience_s = lockstep, patience_s
+        self._calls = CallRate(room.limits)
+        self._mailboxes: dict[AgentId, Mailbox] = {}
+        self._feeds: dict[AgentId, FactFeed] = {}
+        self._followers: list[Follower] = []
+        self._in_flight = 0
+        self.last_event_at = Millis(0)
+
+    # -- who listens --------------------------------------------------------------------------------------------------
+
+    def attach_mailbox(self, agent: AgentId, mailbox: Mailbox) -> None:
+        self._mailboxes[agent] = mailbox
+
+    def attach_feed(self, agent: AgentId, feed: FactFeed) -> None:
+        self._feeds[agent] = feed
+
+    def follow(self, follower: Follower) -> None:
+        """Call `follower` with every batch of committed facts, at once and in order."""
+        self._followers.append(follower)
+
+    @property
+    def settled(self) -> bool:
+        """True while no fact is on its way: what the room has and what the journal has are the same."""
+        return self._in_flight == 0
+
+    # -- market events ------------------------------------------------------------------------------------------------
+
+    async def publish(self, event: MarketEvent) -> None:
+        """Bring one market event onto the floor, with everything that has to happen before and after it."""
+        now = event.received
+        await self.commit(self.venue.advance(now))
+        await self.commit_due(now)
+        state = self.room.observe(event)
+        self.last_event_at = now
+        await self.commit(self.venue.observe(event, state))
+        await self.commit_due(now)
+        woken = [
+            self._wake(agent, Wake(event, affected, now))
+            for affected in self.room.affected(event, state)
+            for agent, desk in self.room.desks.items()
+            if desk.wakes_on(type(event)) and agent in self._mailboxes
+        ]
+        if self._lockstep and woken:
+            await self._wait_for(woken)
+
+    def _wake(self, agent: AgentId, wake: Wake) -> Mailbox:
+        mailbox = self._mailboxes[agent]
+        mailbox.put(wake)
+        return mailbox
+
+    async def _wait_for(self, woken: list[Mailbox]) -> None:
+        """Wait for the traders, but not for ever: a stuck one is its supervisor's business (D12)."""
+        try:
+            async with asyncio.timeout(self._patience_s):
+                for mailbox in woken:
+                    await mailbox.drained()
+        except TimeoutError:
+            logger.bind(action="trader_slow").warning("a trader took more than {} s over one event", self._patience_s)
+
+    # -- facts --------------------------------------------------------------------------------------------------------
+
+    async def commit(self, facts: Sequence[AnyFact]) -> None:
+        """Make facts durable, then take them in. Raises the journal's error: then the floor must stop."""
+        if not facts:
+            return
+        self._in_flight += 1
+        try:
+            journaled = await self.journal.append(facts, self.room.state.position)
+            for fact in facts:
+                if not isinstance(fact, IntentRecorded):  # the desk took its own intent in when it decided
+                    self.room.apply(fact)
+        finally:
+            self._in_flight -= 1
+        for feed in self._feeds.values():
+            feed.put(journaled)
+        for follower in self._followers:
+            follower(journaled)
+
+    async def commit_due(self, now: Millis) -> None:
+        while facts := self.room.due(now):
+            await self.commit(facts)
+
+    async def note(self, severity: Severity, component: str, text: str) -> None:
+        """Write a system event."""
+        await self.commit([SystemNoted(at=self.clock.now_ms(), severity=severity, component=component, text=text)])
+
+    # -- verdicts -----------------------------------------------------------------------------------------------------
+
+    async def carry_out(self, verdicts: Sequence[DeskVerdict], now: Millis) -> None:
+        """Journal what was decided, then send what was approved: an intent is durable before its order leaves (D8)."""
+        facts = [
+            IntentRecorded(at=now, agent=verdict.intent.agent, intent=verdict.intent)
+            if isinstance(verdict, Approved)
+            else verdict
+            for verdict in verdicts
+        ]
+        await self.commit(facts)
+        for verdict in verdicts:
+            if isinstance(verdict, Approved):
+                await self._send(verdict, now)
+
+    async def _send(self, order: Approved, now: Millis) -> None:
+        try:
+            await self.venue.place(order, now)
+        except VenueUnavailable as error:  # sent or not: unknown. The look-up decides, never a second send (D8)
+            self._calls.note(now, ok=False)
+            await self.note(Severity.WARNING, "venue", f"no answer for {order.intent.id}: {error}")
+            opened = self._calls.breaker(now)
+            if opened is not None and opened.breaker not in self.room.state.pauses:
+                await self.commit([opened])
+        else:
+            self._calls.note(now, ok=True)
+
+    async def drained(self) -> None:
+        """Return when every follower with a feed has caught up."""
+        for feed in tuple(self._feeds.values()):
+            await feed.drained()

@@ -1,0 +1,218 @@
+"""What the floor says about itself: one frozen value per look, and where looks at the past come from.
+
+The floor fills it, the web and the terminal only show it: nothing here is worked out by those who look. Money, prices
+and shares are millionths, instants are UTC milliseconds (`Millis`), spans carry their unit at the end of their name.
+"""
+
+import enum
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from polybot.domain.book import BookState
+from polybot.domain.errors import PolybotError
+from polybot.domain.events import AgentState, Severity, Verdict
+from polybot.domain.ids import AgentId, MarketId, SeriesId
+from polybot.domain.market import Outcome
+from polybot.domain.units import Millis, Money, Price, Shares
+
+EQUITY_POINTS_MAX = 400
+"""The whole curve goes out with every look, about once a second: thin it to this many points, newest kept."""
+RECENT_TRADES_MAX = 25
+
+# -- the present ------------------------------------------------------------------------------------------------------
+
+
+class StoreState(enum.StrEnum):
+    """OK: up and level with the journal. DEGRADED: usable but behind or slow. DOWN: not answering."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    DOWN = "down"
+
+
+class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """`since` is the wall time of the last change of `state`; `lag_rows` counts facts journaled but not yet here."""
+
+    state: StoreState
+    since: Millis | None = None
+    detail: str = ""
+    lag_rows: int = 0
+
+
+class PauseStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A breaker that is open. `scope` is "floor" or an agent's id; `until` None: until a person resumes (R14)."""
+
+    scope: str
+    breaker: str
+    text: str
+    until: Millis | None = None
+
+
+class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent. The money stays 0 and `strategy` None for those that do not trade (auditor, monitor).
+
+    `last_verdict` and `last_reason` say what it did in its last window and why, in the words of the record (R22).
+    """
+
+    id: AgentId
+    name: str
+    role: str
+    state: AgentState
+    strategy: str | None = None
+    last_beat_age_s: float | None = None
+    restarts: int = 0
+    trades: int = 0
+    wins: int = 0
+    win_rate: float | None = None
+    pnl: Money = Money(0)
+    fees: Money = Money(0)
+    equity: Money = Money(0)
+    exposure: Money = Money(0)
+    last_verdict: Verdict | None = None
+    last_reason: str = ""
+
+
+class QuoteStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One outcome's top of book; None where nobody quotes, or nothing has come yet. The age is in market time."""
+
+    bid: Price | None = None
+    ask: Price | None = None
+    book_state: BookState = BookState.UNVERIFIABLE
+    book_age_ms: int | None = None
+
+
+class MarketStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A market the floor follows now; `seconds_left` in market time, 0 while its pay-out is awaited."""
+
+    id: MarketId
+    series: SeriesId
+    window_start: Millis
+    window_end: Millis
+    seconds_left: float
+    up: QuoteStatus
+    down: QuoteStatus
+
+
+class TradeLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One trade as people read it; `price` is the average paid, `pnl` None until its market has settled."""
+
+    at: Millis
+    agent: AgentId
+    market: MarketId
+    outcome: Outcome
+    shares: Shares
+    price: Price
+    fees: Money
+    pnl: Money | None = None
+    reason: str = ""
+
+
+class EquityPoint(msgspec.Struct, frozen=True, kw_only=True):
+    at: Millis
+    equity: Money
+
+
+class FloorStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The floor at one moment.
+
+    `wall_time` is when this value was made: a looker that sees it stand still knows the floor is frozen. `market_time`
+    is the time of the last market event (the tape's own, on a tape), None before the first. The totals are None where
+    there is no end, as on a live feed. `reasons` says why the floor is not fit to trade, and is empty when it is.
+    `exposure_max` is the floor's limit on open positions (R13).
+    """
+
+    run: str
+    mode: str
+    source: str
+    version: str
+    started_at: Millis
+    wall_time: Millis
+    fit: bool
+    capital: Money
+    equity: Money
+    cash: Money
+    exposure: Money
+    pnl: Money
+    database: StoreStatus
+    redis: StoreStatus
+    journal: StoreStatus
+    exposure_max: Money | None = None
+    fees: Money = Money(0)
+    market_time: Millis | None = None
+    position: int = 0
+    events_total: int | None = None
+    windows_settled: int = 0
+    windows_total: int | None = None
+    trades: int = 0
+    wins: int = 0
+    win_rate: float | None = None
+    reasons: tuple[str, ...] = ()
+    paused: tuple[PauseStatus, ...] = ()
+    agents: tuple[AgentStatus, ...] = ()
+    markets: tuple[MarketStatus, ...] = ()
+    recent_trades: tuple[TradeLine, ...] = ()
+    equity_curve: tuple[EquityPoint, ...] = ()
+
+
+# -- the past ---------------------------------------------------------------------------------------------------------
+
+
+class WindowLine(msgspec.Struct, frozen=True, kw_only=True):
+    """What one agent did in one window; the numbers are those of the reason that decided, None where it has none."""
+
+    at: Millis
+    agent: AgentId
+    market: MarketId
+    verdict: Verdict
+    reason: str
+    value: float | None = None
+    threshold: float | None = None
+    shortfall: float | None = None
+    text: str = ""
+
+
+class EventLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `system_events`."""
+
+    at: Millis
+    severity: Severity
+    component: str
+    text: str
+
+
+class MetricsLine(msgspec.Struct, frozen=True, kw_only=True):
+    """The monitor's figures at one time; agent None is the floor. Ratios are plain numbers, 0.55 is 55 %."""
+
+    at: Millis
+    agent: AgentId | None
+    trades: int
+    wins: int
+    pnl: Money
+    fees: Money
+    equity: Money
+    exposure: Money
+    win_rate: float | None
+    sharpe: float | None
+    drawdown: float
+    uptime: float
+
+
+class StoreUnavailable(PolybotError):
+    """The store that keeps the past does not answer; the text says which and what still works."""
+
+
+class StatusSource(Protocol):
+    """Where looks come from. `status` is cheap and never waits; the others read the database, newest first, at most
+    `limit` rows, and raise StoreUnavailable while it is away."""
+
+    def status(self) -> FloorStatus: ...
+
+    async def trades(self, limit: int) -> Sequence[TradeLine]: ...
+
+    async def windows(self, limit: int) -> Sequence[WindowLine]: ...
+
+    async def events(self, limit: int) -> Sequence[EventLine]: ...
+
+    async def metrics_history(self, agent: AgentId | None, limit: int) -> Sequence[MetricsLine]: ...

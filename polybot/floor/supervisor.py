@@ -1,0 +1,146 @@
+"""Starts agents in order, restarts the ones that crash or hang, benches the ones that will not stop, stops in reverse.
+
+The only place in the project that catches whatever an agent may raise: a bug crashes the agent, not the floor (D13).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
+
+import msgspec
+from loguru import logger
+
+from polybot.agents.base import Agent
+from polybot.clock import Clock
+from polybot.domain.events import AgentState
+from polybot.domain.ids import AgentId
+from polybot.floor.crash_budget import Bench, CrashBudget, CrashTerms
+
+WATCH_S = 0.5
+
+
+class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent as a specification (D10): everything needed to start it, as often as it takes."""
+
+    name: AgentId
+    role: str
+    build: Callable[[], Agent]
+    terms: CrashTerms = CrashTerms()
+    hang_s: float = 10.0
+    stop_s: float = 5.0
+
+
+Report = Callable[[AgentSpec, AgentState, str], Awaitable[None]]
+
+
+class AgentHung(Exception):
+    """The agent had work waiting and did none of it."""
+
+
+class Keeper:
+    """Looks after one agent for as long as the floor is open."""
+
+    def __init__(self, spec: AgentSpec, clock: Clock, report: Report, chance: Random) -> None:
+        self.spec, self._clock, self._report, self._chance = spec, clock, report, chance
+        self.budget = CrashBudget(spec.terms)
+        self.state = AgentState.STARTING
+        self.agent: Agent | None = None
+        self.text = ""
+        self._running: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
+
+    @property
+    def restarts(self) -> int:
+        return self.budget.crashes
+
+    async def start(self) -> None:
+        """Return once the agent runs (or has crashed for the first time)."""
+        started = asyncio.Event()
+        self._keeping = asyncio.create_task(self._keep(started), name=f"keeper-{self.spec.name}")
+        await started.wait()
+
+    async def stop(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait([self._keeping])
+        await self._end_run()
+        await self._change(AgentState.STOPPED, "")
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the keeper itself ended, if it did: a fault of the floor, not of the agent."""
+        keeping = self._keeping
+        if keeping is None or not keeping.done() or keeping.cancelled():
+            return None
+        return keeping.exception()
+
+    async def _keep(self, started: asyncio.Event) -> None:
+        while True:
+            error = await self._run_once(started)
+            answer = self.budget.note(self._clock.monotonic(), self._chance.random())
+            text = f"{type(error).__name__}: {error}"
+            logger.bind(action="agent_crashed", agent=self.spec.name).opt(exception=error).error(
+                "{} crashed: {}", self.spec.name, text
+            )
+            await self._change(AgentState.CRASHED, text)
+            if isinstance(answer, Bench):
+                await self._change(AgentState.BENCHED, f"{answer.delay_s:.0f} s on the bench after: {text}")
+            started.set()
+            await asyncio.sleep(answer.delay_s)
+
+    async def _run_once(self, started: asyncio.Event) -> BaseException:
+        """Run the agent until it ends; the reason it did. Ending without one is a crash too."""
+        try:
+            self.agent = self.spec.build()
+            self._running = asyncio.create_task(self.agent.run(), name=f"agent-{self.spec.name}")
+            await self._change(AgentState.RUNNING, "")
+            started.set()
+            await self._watch(self._running)
+        except Exception as error:  # noqa: BLE001  the one place that may: see the module's first lines
+            return error
+        finally:
+            await self._end_run()
+        return RuntimeError("the agent ended by itself")
+
+    async def _watch(self, running: asyncio.Task[None]) -> None:
+        """Wait for the agent; raise what it raised, or AgentHung."""
+        while not running.done():
+            await asyncio.wait([running], timeout=WATCH_S)
+            if self.agent is not None and self.agent.heart.stuck_for() > self.spec.hang_s:
+                raise AgentHung(f"no progress for {self.agent.heart.stuck_for():.1f} s with work waiting")
+        await running
+
+    async def _end_run(self) -> None:
+        """Cancel the agent if it still runs, wait a bounded time, and let nobody wait for it further."""
+        running, agent = self._running, self.agent
+        self._running = self.agent = None
+        if agent is not None:
+            agent.close()
+        if running is not None and not running.done():
+            running.cancel()
+            _, stubborn = await asyncio.wait([running], timeout=self.spec.stop_s)
+            if stubborn:
+                logger.bind(action="agent_abandoned").error("{} does not stop; it is left behind", self.spec.name)
+
+    async def _change(self, state: AgentState, text: str) -> None:
+        self.state, self.text = state, text
+        await self._report(self.spec, state, text)
+
+
+class Supervisor:
+    """All keepers, in the order of their start."""
+
+    def __init__(self, specs: Sequence[AgentSpec], clock: Clock, report: Report, chance: Random) -> None:
+        self.keepers = [Keeper(spec, clock, report, chance) for spec in specs]
+
+    async def start(self) -> None:
+        for keeper in self.keepers:
+            await keeper.start()
+
+    async def stop(self) -> None:
+        for keeper in reversed(self.keepers):
+            await keeper.stop()
+
+    def failure(self) -> BaseException | None:
+        """The first keeper's own fault, if any: then the floor cannot go on."""
+        return next((keeper.failure for keeper in self.keepers if keeper.failure is not None), None)

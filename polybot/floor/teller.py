@@ -1,0 +1,97 @@
+"""Tells the log what the floor did, in words a trader uses."""
+
+from loguru import logger
+
+from polybot.domain.events import (
+    AgentChanged,
+    AgentState,
+    AnyFact,
+    BooksAudited,
+    FillFailed,
+    FillMatched,
+    IntentRecorded,
+    Journaled,
+    MarketSettled,
+    OrderRejected,
+    RunEnded,
+    RunStarted,
+    Severity,
+    SignalRefused,
+    SystemNoted,
+    TradeAudited,
+    TradeSettled,
+    TradingPaused,
+    TradingResumed,
+    Verdict,
+    WindowRecorded,
+)
+from polybot.domain.market import Outcome
+from polybot.domain.units import UNIT, format_units
+
+Told = tuple[str, str, str]
+
+
+def tell(facts: list[Journaled]) -> None:
+    """One log line per fact worth one."""
+    for entry in facts:
+        told = in_words(entry.fact)
+        if told is not None:
+            level, action, text = told
+            logger.bind(action=action, seq=entry.seq).log(level, "{}", text)
+
+
+def in_words(fact: AnyFact) -> Told | None:
+    """Level, action and text; None for facts that would only be noise."""
+    match fact:
+        case RunStarted() | RunEnded() | AgentChanged() | SystemNoted():
+            return _of_the_house(fact)
+        case IntentRecorded(intent=i):
+            text = f"{i.agent} wants {format_units(i.shares)} {i.outcome.name} up to {format_units(i.limit)}: {i.reason}"
+            return "INFO", "order", text
+        case FillMatched():
+            shares, price = format_units(fact.shares), format_units(fact.price)
+            text = f"{fact.agent} {fact.side.lower()}s {shares} {fact.outcome.name} at {price} ({fact.liquidity}, fee {format_units(fact.fee)})"
+            return "INFO", "fill", text
+        case FillFailed():
+            return "WARNING", "fill_failed", f"{fact.fill} was undone: {fact.text}"
+        case OrderRejected():
+            return "WARNING", "order_rejected", f"{fact.order}: {fact.text}"
+        case SignalRefused():
+            return "INFO", "refused", f"{fact.agent} held back: {fact.text}"
+        case MarketSettled():
+            side = Outcome.UP if fact.payout_up == UNIT else Outcome.DOWN
+            won = side.name if fact.payout_up in (0, UNIT) else f"Up pays {format_units(fact.payout_up)}"
+            return "INFO", "resolved", f"{fact.market}: {won}"
+        case TradeSettled():
+            return "INFO", "settled", f"{fact.agent} {format_units(fact.pnl):>8} on {fact.market}"
+        case WindowRecorded(verdict=Verdict.DOWN):
+            return "WARNING", "window_down", f"{fact.agent} was down in {fact.market}"
+        case WindowRecorded():
+            return "DEBUG", "window", f"{fact.agent} {fact.verdict} {fact.market}: {fact.reason}"
+        case TradingPaused():
+            return "WARNING", "paused", f"{fact.agent or 'the floor'}: {fact.text}"
+        case TradingResumed():
+            return "INFO", "resumed", f"{fact.agent or 'the floor'}: {fact.text}"
+        case TradeAudited(passed=False):
+            return "ERROR", "audit_failed", f"{fact.order}: {'; '.join(fact.findings)}"
+        case BooksAudited(passed=False):
+            said, found = format_units(fact.desk_cash), format_units(fact.recomputed_cash)
+            return "ERROR", "books_differ", f"{fact.agent} has {said} in cash, its fills give {found}"
+        case _:
+            return None
+
+
+def _of_the_house(fact: RunStarted | RunEnded | AgentChanged | SystemNoted) -> Told:
+    match fact:
+        case RunStarted():
+            text = f"run {fact.run}: {fact.mode} on {fact.source}, capital {format_units(fact.capital)}"
+            return "INFO", "run_started", text
+        case RunEnded():
+            return "INFO", "run_ended", fact.reason
+        case AgentChanged():
+            level = "WARNING" if fact.state in (AgentState.CRASHED, AgentState.BENCHED) else "INFO"
+            detail = f": {fact.text}" if fact.text else ""
+            return level, "agent", f"{fact.agent} ({fact.role}) is {fact.state}{detail}"
+        case SystemNoted():
+            level = fact.severity if fact.severity in Severity else Severity.INFO
+            return level.value, fact.component, fact.text

@@ -1,0 +1,52 @@
+"""Logs by loguru: readable on a terminal, JSON lines elsewhere; one `action` per fact, secrets never in full."""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from loguru import logger
+
+if TYPE_CHECKING:
+    from loguru import Record
+
+URL_PASSWORD = re.compile(r"(\b\w+://[^:/@\s]*:)[^@/\s]+@")
+PRETTY = "<dim>{time:HH:mm:ss}</dim> <level>{level: <7}</level> <cyan>{extra[action]: <13}</cyan> {message}"
+
+
+def redact(text: str) -> str:
+    """Passwords in URLs become ***."""
+    return URL_PASSWORD.sub(r"\1***@", text)
+
+
+def set_up(
+    style: Literal["auto", "pretty", "json"], level: str, write: Callable[[str], None] | None = None
+) -> None:
+    """Send logs to stderr, or to `write`, in the chosen form; auto is pretty on a terminal, JSON lines elsewhere."""
+    pretty = style == "pretty" or (style == "auto" and sys.stderr.isatty())
+    logger.remove()
+    logger.configure(extra={"action": "-"}, patcher=_redact_record)
+    if pretty:
+        sink = write or sys.stderr.write
+        logger.add(sink, format=PRETTY, level=level, colorize=sys.stderr.isatty(), backtrace=False, diagnose=False)
+    else:
+        logger.add(_write_json, level=level, backtrace=False, diagnose=False)
+
+
+def _redact_record(record: "Record") -> None:
+    record["message"] = redact(record["message"])
+
+
+def _write_json(message: object) -> None:
+    record: Record = message.record  # type: ignore[attr-defined]
+    line: dict[str, object] = {
+        "time": record["time"].isoformat(),
+        "level": record["level"].name,
+        **record["extra"],
+        "message": record["message"],
+    }
+    if record["exception"] is not None:
+        line["exception"] = redact(str(message).partition("\n")[2])
+    sys.stderr.write(json.dumps(line, default=str) + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,223 @@
+"""Settings: the environment (POLYBOT_*) over configs/floor.toml over the defaults here; read once, unknown keys refused."""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from polybot.desk.desk import AgentPlan
+from polybot.desk.sizing import Execution
+from polybot.domain.errors import BadInput
+from polybot.domain.ids import AgentId, SeriesId
+from polybot.domain.units import UNIT, Money, parse_units
+from polybot.paths import configs_dir, tapes_dir
+from polybot.risk.limits import Limits
+from polybot.strategies.base import BaseStrategy
+from polybot.strategies.registry import find_strategies
+from polybot.venue.fill_models import VenueModel
+
+PREFIX = "POLYBOT_"
+
+
+class SettingsError(BadInput):
+    """A setting is unknown or out of bounds; the text names it and says what it may be."""
+
+
+def _empty_is_none(value: object) -> object:
+    return None if value == "" else value
+
+
+Url = Annotated[str | None, BeforeValidator(_empty_is_none)]
+Percent = Annotated[Decimal, Field(gt=0, le=100, decimal_places=4)]
+
+
+class LimitSettings(BaseModel):
+    """The owner's limits in percent of capital, seconds and counts (R13, R14)."""
+
+    model_config = ConfigDict(extra="forbid")
+    order_percent: Percent = Decimal(2)
+    agent_percent: Percent = Decimal(10)
+    floor_percent: Percent = Decimal(40)
+    daily_loss_percent: Percent = Decimal(10)
+    daily_drawdown_percent: Percent = Decimal(15)
+    loss_streak: int = Field(5, ge=1)
+    loss_streak_pause_s: int = Field(3600, ge=1)
+    call_failure_percent: Percent = Decimal(10)
+    call_failure_calls: int = Field(20, ge=1)
+    call_failure_window_s: int = Field(300, ge=1)
+    book_age_s: float = Field(5.0, gt=0)
+    entry_cutoff_s: float = Field(5.0, ge=0)
+
+    def limits(self) -> Limits:
+        return Limits(
+            order_capital_share=_share(self.order_percent),
+            agent_capital_share=_share(self.agent_percent),
+            floor_capital_share=_share(self.floor_percent),
+            daily_loss_share=_share(self.daily_loss_percent),
+            daily_drawdown_share=_share(self.daily_drawdown_percent),
+            loss_streak_max=self.loss_streak,
+            loss_streak_pause_ms=self.loss_streak_pause_s * 1000,
+            call_failure_share_max=_share(self.call_failure_percent),
+            call_failure_calls_min=self.call_failure_calls,
+            call_failure_window_ms=self.call_failure_window_s * 1000,
+            book_age_ms_max=round(self.book_age_s * 1000),
+            entry_cutoff_ms=round(self.entry_cutoff_s * 1000),
+        )
+
+
+class VenueSettings(BaseModel):
+    """The paper venue's assumptions (docs/paper-trading.md)."""
+
+    model_config = ConfigDict(extra="forbid")
+    latency_median_ms: int = Field(84, ge=1, le=60_000)
+    latency_spread: float = Field(0.35, ge=0, le=3)
+    confirm_ms: int = Field(3000, ge=1, le=600_000)
+    ghost_fill_percent: Annotated[Decimal, Field(ge=0, le=100)] = Decimal(0)
+    book_age_s: float = Field(30.0, gt=0)
+
+    def model(self, seed: int) -> VenueModel:
+        return VenueModel(
+            seed=seed,
+            latency_median_ms=self.latency_median_ms,
+            latency_spread=self.latency_spread,
+            confirm_ms=self.confirm_ms,
+            ghost_fill_share=float(self.ghost_fill_percent) / 100,
+            book_age_ms_max=round(self.book_age_s * 1000),
+        )
+
+
+class Settings(BaseSettings):
+    """All of the service's settings. Each can be given as POLYBOT_<NAME>; nested ones as POLYBOT_LIMITS__ORDER_PERCENT."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", env_ignore_empty=True, frozen=True
+    )
+
+    source: Literal["tape"] = "tape"
+    """Where the world comes from: a recorded tape. (Live public data comes with a later version.)"""
+    mode: Literal["paper"] = "paper"
+    """Paper money only, so far."""
+    tape: Path = Field(default_factory=lambda: tapes_dir() / "btc15m_l2.tape")
+    speed: float = Field(60.0, ge=0, le=1_000_000)
+    """How many seconds of the tape pass in one of ours; 0: as fast as it goes."""
+    at_end: Literal["exit", "hold"] = "exit"
+    """When the tape is over: end with the report, or keep the page up until stopped (as in a container)."""
+    capital: Annotated[Decimal, Field(gt=0, le=10_000_000, decimal_places=6)] = Decimal(1000)
+    seed: int = 1
+    data_dir: Path = Path("data")
+    database_url: Url = None
+    redis_url: Url = None
+    embedded: Literal["auto", "never"] = "auto"
+    """auto: start own servers where no URL is given. never: a missing URL is an error (as in the container image)."""
+    web_host: str = "127.0.0.1"
+    web_port: int = Field(8080, ge=0, le=65535)
+    web_hosts: list[str] = []
+    """Names besides localhost under which the page may be asked for."""
+    config_dir: Path = Field(default_factory=configs_dir)
+    strategies_dir: Path | None = None
+    """A folder of your own strategy files, beside the shipped ones."""
+    log_format: Literal["auto", "pretty", "json"] = "auto"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    checkpoint_s: float = Field(30.0, gt=0, le=3600)
+    agent_hang_s: float = Field(10.0, gt=0, le=600)
+    limits: LimitSettings = LimitSettings()
+    venue: VenueSettings = VenueSettings()
+
+    @property
+    def capital_money(self) -> Money:
+        return Money(parse_units(f"{self.capital:f}"))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        folder = Path(os.environ.get(f"{PREFIX}CONFIG_DIR") or configs_dir())
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=folder / "floor.toml")
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read everything once. Raises SettingsError naming what is wrong and where it can be set."""
+    _refuse_unknown(os.environ)
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(dict(item)) for item in error.errors())) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"configs/floor.toml is not TOML: {error}") from error
+
+
+def load_plans(settings: Settings) -> list[AgentPlan]:
+    """One agent per file of <config_dir>/strategies/*.toml, in the order of their names."""
+    folder = settings.config_dir / "strategies"
+    files = sorted(folder.glob("*.toml"))
+    strategies = find_strategies(settings.strategies_dir)
+    plans = [plan for path in files if (plan := _plan(path, strategies)) is not None]
+    if not plans:
+        raise SettingsError(f"no agent is configured: {folder} has no enabled *.toml (see docs/strategies.md)")
+    return plans
+
+
+class AgentFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The shape of configs/strategies/<agent>.toml."""
+
+    strategy: str
+    enabled: bool = True
+    series: list[str] = []
+    parameters: dict[str, Any] = {}
+    execution: dict[str, Any] = {}
+
+
+def _plan(path: Path, strategies: Mapping[str, type[BaseStrategy]]) -> AgentPlan | None:
+    try:
+        file = msgspec.convert(tomllib.loads(path.read_text()), AgentFile)
+        if not file.enabled:
+            return None
+        if file.strategy not in strategies:
+            raise BadInput(f"there is no strategy {file.strategy!r}; there are {', '.join(sorted(strategies))}")
+        return AgentPlan(
+            agent=AgentId(path.stem),
+            strategy=strategies[file.strategy].create(file.parameters),
+            execution=_execution(file.execution),
+            series=frozenset(SeriesId(series) for series in file.series),
+        )
+    except (BadInput, msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def _execution(settings: Mapping[str, Any]) -> Execution:
+    money = {name: parse_units(str(settings[name])) for name in ("edge_min", "order_cost_max") if name in settings}
+    return msgspec.convert({**settings, **money}, Execution)
+
+
+def _share(percent: Decimal) -> int:
+    return int(percent * UNIT / 100)
+
+
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    for nested, model in (("LIMITS", LimitSettings), ("VENUE", VenueSettings)):
+        known |= {f"{PREFIX}{nested}__{name.upper()}" for name in model.model_fields}
+    for name in environment:
+        if name.startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), sorted(known), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"{name} is no setting of PolyBot{hint} (docs/operations.md lists them)")
+
+
+def _explain(item: Mapping[str, Any]) -> str:
+    place = [str(part) for part in item["loc"]]
+    name = PREFIX + "__".join(place).upper()
+    return f"{name} (or {'.'.join(place)} in configs/floor.toml): {item['msg']}, not {item['input']!r}"

@@ -1,0 +1,209 @@
+"""The floor's status in a terminal: fetched from a running floor, drawn with rich."""
+
+import aiohttp
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from polybot.domain.book import BookState
+from polybot.domain.errors import BadInput, PolybotError
+from polybot.domain.events import AgentState
+from polybot.domain.units import UNIT, Price
+from polybot.floor.status import AgentStatus, FloorStatus, MarketStatus, QuoteStatus, StoreState, StoreStatus, TradeLine
+from polybot.web.json_form import from_json, utc_text
+
+FETCH_SECONDS_MAX = 10.0
+NONE = "–"
+STATE_STYLES = {
+    AgentState.RUNNING: "green",
+    AgentState.STARTING: "yellow",
+    AgentState.CRASHED: "bold red",
+    AgentState.BENCHED: "bold yellow",
+    AgentState.STOPPED: "dim",
+}
+STORE_STYLES = {StoreState.OK: "green", StoreState.DEGRADED: "yellow", StoreState.DOWN: "bold red"}
+
+
+class FloorUnreachable(PolybotError):
+    """No floor answers where one was looked for; the text says how to start one."""
+
+
+async def fetch_status(base_url: str) -> FloorStatus:
+    """Ask the floor at `base_url` (such as http://127.0.0.1:8080) for its status. Raises FloorUnreachable."""
+    url = f"{base_url.rstrip('/')}/api/status"
+    try:
+        timeout = aiohttp.ClientTimeout(total=FETCH_SECONDS_MAX)
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
+            content = await answer.read()
+            code = answer.status
+    except (TimeoutError, aiohttp.ClientError, ValueError) as error:
+        why = str(error) or f"no answer within {FETCH_SECONDS_MAX:.0f} s"
+        raise FloorUnreachable(
+            f"no floor answers at {base_url} ({why}): start one with `polybot run` or `make run`, "
+            "or set POLYBOT_WEB_PORT to the port of the one that runs"
+        ) from error
+    try:
+        return from_json(content, FloorStatus)
+    except BadInput as error:
+        raise FloorUnreachable(
+            f"what answers at {url} (HTTP {code}) is no floor of this version: {error}; "
+            "set POLYBOT_WEB_PORT to the floor's port"
+        ) from error
+
+
+def render_status(status: FloorStatus) -> RenderableType:
+    """The whole status, for `rich.console.Console.print`."""
+    parts: list[RenderableType] = [_fitness(status), _figures(status), _agents(status.agents)]
+    if status.markets:
+        parts.append(_markets(status.markets))
+    if status.recent_trades:
+        parts.append(_trades(status.recent_trades))
+    parts.append(_stores(status))
+    return Group(*parts)
+
+
+# -- parts ------------------------------------------------------------------------------------------------------------
+
+
+def _fitness(status: FloorStatus) -> Text:
+    head = f"{status.mode} · {status.source} · run {status.run} · PolyBot {status.version}"
+    text = Text(f"{printable(head)}\n", style="dim")
+    if status.fit:
+        text.append("FIT TO TRADE", style="bold green")
+    else:
+        text.append("NOT FIT TO TRADE", style="bold red")
+        text.append(f": {printable('; '.join(status.reasons)) or 'no reason given'}")
+    for pause in status.paused:
+        until = utc_text(pause.until) if pause.until is not None else "a person resumes"
+        text.append(f"\nPAUSED {printable(pause.scope)}", style="bold yellow")
+        text.append(f" by {printable(f'{pause.breaker}: {pause.text}')} (until {until})")
+    return text
+
+
+def _figures(status: FloorStatus) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column()
+    limit = "" if status.exposure_max is None else f" of {dollars(status.exposure_max)} allowed"
+    figures = [
+        ("equity", Text.assemble((dollars(status.equity), "bold"), "  ", signed(status.pnl))),
+        ("exposure", Text(f"{dollars(status.exposure)}{limit}; cash {dollars(status.cash)}")),
+        ("trades", Text(f"{status.trades}, won {percent(status.win_rate)}, fees {dollars(status.fees)}")),
+        ("market time", Text(NONE if status.market_time is None else utc_text(status.market_time))),
+        ("progress", Text(_progress(status))),
+        ("as of", Text(utc_text(status.wall_time))),
+    ]
+    for name, value in figures:
+        grid.add_row(name, value)
+    return grid
+
+
+def _progress(status: FloorStatus) -> str:
+    windows_total = "" if status.windows_total is None else f" of {status.windows_total}"
+    events_total = "" if status.events_total is None else f" of {status.events_total:,}"
+    return f"{status.windows_settled}{windows_total} windows settled, {status.position:,}{events_total} events"
+
+
+def _agents(agents: tuple[AgentStatus, ...]) -> Table:
+    table = _table("agents", "agent", "state", ">beat", ">trades", ">won", ">pnl", "last window")
+    for agent in agents:
+        trades = agent.strategy is not None
+        restarted = f", restarted {agent.restarts}×" if agent.restarts else ""
+        verdict = f"{agent.last_verdict}: " if agent.last_verdict else ""
+        table.add_row(
+            Text(printable(agent.name)),
+            Text(f"{agent.state}{restarted}", STATE_STYLES[agent.state]),
+            NONE if agent.last_beat_age_s is None else f"{agent.last_beat_age_s:.1f} s",
+            str(agent.trades) if trades else NONE,
+            percent(agent.win_rate),
+            signed(agent.pnl) if trades else NONE,
+            Text(printable(f"{verdict}{agent.last_reason}")),
+        )
+    return table
+
+
+def _markets(markets: tuple[MarketStatus, ...]) -> Table:
+    table = _table("markets", "market", ">left", "Up bid/ask", "book", "Down bid/ask", "book")
+    for market in markets:
+        left = f"{int(market.seconds_left) // 60}:{int(market.seconds_left) % 60:02d}"
+        table.add_row(Text(printable(market.id)), left, *_quote(market.up), *_quote(market.down))
+    return table
+
+
+def _quote(quote: QuoteStatus) -> tuple[str, Text]:
+    age = "" if quote.book_age_ms is None else f" {quote.book_age_ms / 1000:.1f} s"
+    style = "bold red" if quote.book_state is BookState.CONTRADICTED else ""
+    return f"{_price(quote.bid)} / {_price(quote.ask)}", Text(f"{quote.book_state}{age}", style)
+
+
+def _trades(trades: tuple[TradeLine, ...]) -> Table:
+    table = _table("last trades", "at", "agent", "market", "side", ">shares", ">price", ">pnl", "reason")
+    for trade in trades[:10]:
+        table.add_row(
+            utc_text(trade.at)[11:19],
+            Text(printable(trade.agent)),
+            Text(printable(trade.market)),
+            trade.outcome.name.capitalize(),
+            f"{trade.shares / UNIT:.2f}",
+            _price(trade.price),
+            "open" if trade.pnl is None else signed(trade.pnl),
+            Text(printable(trade.reason)),
+        )
+    return table
+
+
+def _stores(status: FloorStatus) -> Text:
+    text = Text()
+    for name, store in (("journal", status.journal), ("database", status.database), ("redis", status.redis)):
+        text.append(f"{name} ")
+        text.append(store.state, STORE_STYLES[store.state])
+        text.append(f"{_store_note(store)}   ")
+    return text
+
+
+def _store_note(store: StoreStatus) -> str:
+    lag = f", {store.lag_rows} rows behind" if store.lag_rows else ""
+    since = f" since {utc_text(store.since)}" if store.since is not None and store.state is not StoreState.OK else ""
+    detail = f" ({printable(store.detail)})" if store.detail else ""
+    return f"{since}{lag}{detail}"
+
+
+# -- leaves -----------------------------------------------------------------------------------------------------------
+
+
+def _table(title: str, *columns: str) -> Table:
+    """A table; a column that starts with > is set to the right."""
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1), pad_edge=False, title_style="bold")
+    for column in columns:
+        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", header_style="dim")
+    return table
+
+
+def printable(text: str) -> str:
+    """Texts come from venues and strategies: none may move the cursor. Cells want it as Text, free of markup."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def dollars(amount: int) -> str:
+    """To the cent, for reading only; rounded half away from zero."""
+    cents = (abs(amount) + 5_000) // 10_000
+    sign = "-" if amount < 0 and cents else ""
+    return f"{sign}${cents // 100:,}.{cents % 100:02d}"
+
+
+def signed(amount: int) -> Text:
+    text = dollars(amount)
+    style = "red" if text.startswith("-") else "green" if text != "$0.00" else ""
+    return Text(text if amount <= 0 else f"+{text}", style)
+
+
+def percent(ratio: float | None) -> str:
+    return NONE if ratio is None else f"{ratio * 100:.1f} %"
+
+
+def _price(price: Price | None) -> str:
+    """In cents or finer as the tick is, but never fewer than two decimals."""
+    if price is None:
+        return NONE
+    whole, fraction = divmod(price, UNIT)
+    return f"{whole}.{f'{fraction:06d}'.rstrip('0').ljust(2, '0')}"
