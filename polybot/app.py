@@ -1,4 +1,4 @@
-"""The composition root: settings in, a wired floor out. The only place that knows paper from live and tape from feed."""
+"""The composition root: settings in, a wired floor out. The only place that knows paper from live, tape from feed."""
 
 import asyncio
 import random
@@ -16,7 +16,7 @@ from polybot.agents.monitor import MONITOR, MonitorAgent
 from polybot.agents.trader import Trader
 from polybot.backtest.replay import Replay
 from polybot.clock import ReplayClock, SystemClock
-from polybot.desk.desk import AgentPlan, Desk
+from polybot.desk.desk import Desk
 from polybot.desk.room import TradingRoom
 from polybot.domain.errors import BadInput
 from polybot.domain.events import AnyFact, Journaled, MarketEvent, RunEnded, RunStarted
@@ -29,11 +29,12 @@ from polybot.floor.player import play
 from polybot.floor.supervisor import AgentSpec, Supervisor
 from polybot.floor.teller import tell
 from polybot.recovery import FloorMemory, Recovered, decode_memory, encode_memory, new_memory, recover, unanswered
+from polybot.risk.audit import Auditor
 from polybot.settings import Settings, load_plans
 from polybot.storage.embedded import embedded_servers
 from polybot.storage.journal import Journal
 from polybot.storage.tape import TapeReader, merge_tapes
-from polybot.stores import FloorStores, archive_finished, load_checkpoint
+from polybot.stores import FloorStores, journal_path, make_room
 from polybot.venue.matching import Simulator, new_simulator_state
 from polybot.venue.paper import PaperVenue
 from polybot.web.server import create_app, serve
@@ -69,16 +70,18 @@ async def run_floor(settings: Settings, stop: asyncio.Event, on_open: Callable[[
         servers = await stack.enter_async_context(
             embedded_servers(
                 settings.data_dir / "servers",
-                postgres=settings.database_url is None and settings.embedded == "auto",
-                valkey=settings.redis_url is None and settings.embedded == "auto",
+                postgres=_own_server(settings, "database_url"),
+                valkey=_own_server(settings, "redis_url"),
             )
         )
         database_url = settings.database_url or servers.database_url
         redis_url = settings.redis_url or servers.redis_url
-        await archive_finished(settings.data_dir, database_url, wipe=settings.database_url is None)
-        journal = Journal.open(journal_path(settings))
+        went = await make_room(settings.data_dir, servers.database_url)
+        if went is not None:
+            logger.bind(action="put_away").info("the finished run before this one is kept in {}", went)
+        journal = Journal.open(journal_path(settings.data_dir))
         stack.callback(journal.close)
-        stores = await FloorStores.open(database_url, redis_url, journal)
+        stores = await FloorStores.open(database_url, redis_url, journal, settings.data_dir)
         stack.push_async_callback(stores.close)
         floor = await _Floor.restore(settings, tape, journal, stores)
         web = await serve(
@@ -105,8 +108,14 @@ async def run_floor(settings: Settings, stop: asyncio.Event, on_open: Callable[[
     return RunOutcome(finished=finished, reason=reason, facts=facts, data_dir=settings.data_dir, tape=settings.tape)
 
 
-def journal_path(settings: Settings) -> Path:
-    return settings.data_dir / "floor" / "journal.sqlite"
+def _own_server(settings: Settings, setting: str) -> bool:
+    if getattr(settings, setting) is not None:
+        return False
+    if settings.embedded == "never":
+        raise BadInput(
+            f"POLYBOT_{setting.upper()} is not set, and POLYBOT_EMBEDDED=never forbids a server of our own: set the URL"
+        )
+    return True
 
 
 class _Floor:
@@ -128,16 +137,14 @@ class _Floor:
         self.dispatcher.follow(self._remember)
         self.dispatcher.follow(tell)
         self.boss = Boss(was.room, self.dispatcher, self.clock, self._keep_checkpoint, settings.checkpoint_s)
-        self.supervisor = Supervisor(
-            self._specs(), self.clock, self.boss.on_agent_change, random.Random(settings.seed)
-        )
+        self.supervisor = Supervisor(self._specs(), self.clock, self.boss.on_agent_change, random.Random(settings.seed))
         self.board.supervisor, self.board.stores = self.supervisor, stores
 
     @classmethod
     async def restore(cls, settings: Settings, tape: TapeReader, journal: Journal, stores: FloorStores) -> "_Floor":
         """Recovery is start-up: the same path for a first start and for the next after any end."""
         plans = load_plans(settings)
-        memory = await load_checkpoint(stores, journal, decode_memory) or new_memory(settings.capital_money)
+        memory = await _newest_memory(stores) or new_memory(settings.capital_money)
         was = recover(
             memory,
             journal.read(memory.seq),
@@ -166,7 +173,7 @@ class _Floor:
             events_total=totals.events if totals else None,
             windows_total=len(totals.markets) if totals else None,
         )
-        self.stores.start(self.board.market_lines)
+        self.stores.start(self.board)
         missing = unanswered(self.room, self.recovered.venue, self.clock.now_ms())
         await self.boss.open(self.supervisor, self._started(), self.settings.capital_money, missing)
         watching = asyncio.create_task(self.boss.watch(self.supervisor), name="boss-watch")
@@ -261,6 +268,17 @@ class _Floor:
         )
 
 
+async def _newest_memory(stores: FloorStores) -> FloorMemory | None:
+    found = await stores.newest_checkpoint()
+    if found is None:
+        return None
+    try:
+        return decode_memory(found.state)
+    except BadInput as error:
+        logger.bind(action="checkpoint").warning("{}", error)
+        return None
+
+
 def source_name(tape: TapeReader) -> str:
     return f"tape {tape.header.name}"
 
@@ -279,7 +297,7 @@ class Backtest:
     """One pass of the same desks over tapes, in memory: the facts, and how far it is."""
 
     def __init__(self, settings: Settings, tapes: list[Path], strategies: list[str]) -> None:
-        plans = [p for p in load_plans(settings) if not strategies or p.strategy.name in strategies or p.agent in strategies]
+        plans = [p for p in load_plans(settings) if not strategies or {p.strategy.name, p.agent} & {*strategies}]
         if not plans:
             known = ", ".join(sorted(plan.agent for plan in load_plans(settings)))
             raise BadInput(f"no agent runs {', '.join(strategies)}; configured are {known}")
@@ -287,8 +305,8 @@ class Backtest:
         self.facts: list[AnyFact] = []
         self.position = 0
 
-    def run(self, on_progress: Callable[[int, Millis, TradingRoom], None], every: int = 500) -> list[AnyFact]:
-        """Play everything; `on_progress` is told the event number and the tape's time now and then."""
+    def run(self, on_progress: Callable[[int, Millis, Money, Money], None], every: int = 500) -> list[AnyFact]:
+        """Play everything; `on_progress` is told event number, tape time, equity and P&L."""
         settings = self.settings
         room = TradingRoom(self.plans, settings.limits.limits())
         capital = settings.capital_money
@@ -304,10 +322,17 @@ class Backtest:
             self.position += 1
             now = event.received
             if self.position % every == 0:
-                on_progress(self.position, now, room)
+                on_progress(self.position, now, room.equity(), Money(room.equity() - room.capital()))
         self.facts.append(RunEnded(at=now, reason="the tape is over", finished=True))
-        on_progress(self.position, now, room)
+        self.facts += self._audit(now, room)
+        on_progress(self.position, now, room.equity(), Money(room.equity() - room.capital()))
         return self.facts
+
+    def _audit(self, now: Millis, room: TradingRoom) -> list[AnyFact]:
+        """The auditor's word on all of it, from the facts alone, and on the desks' cash."""
+        auditor = Auditor(limits=room.limits)
+        verdicts: list[AnyFact] = [verdict for fact in self.facts for verdict in auditor.apply(fact)]
+        return [*verdicts, *auditor.balances(now, {desk.agent: desk.state.cash for desk in room.desks.values()})]
 
     def _events(self) -> Iterable[MarketEvent]:
         return merge_tapes(self.tapes)
@@ -324,6 +349,3 @@ class Backtest:
             version=__version__,
             settings=public_settings(settings),
         )
-
-
-__all__ = ["AgentPlan", "Backtest", "FloorMemory", "OpenFloor", "RunOutcome", "journal_path", "run_floor"]

@@ -20,16 +20,20 @@ def redact(text: str) -> str:
     return URL_PASSWORD.sub(r"\1***@", text)
 
 
-def set_up(
-    style: Literal["auto", "pretty", "json"], level: str, write: Callable[[str], None] | None = None
-) -> None:
+def set_up(style: Literal["auto", "pretty", "json"], level: str, write: Callable[[object], None] | None = None) -> None:
     """Send logs to stderr, or to `write`, in the chosen form; auto is pretty on a terminal, JSON lines elsewhere."""
     pretty = style == "pretty" or (style == "auto" and sys.stderr.isatty())
     logger.remove()
     logger.configure(extra={"action": "-"}, patcher=_redact_record)
     if pretty:
-        sink = write or sys.stderr.write
-        logger.add(sink, format=PRETTY, level=level, colorize=sys.stderr.isatty(), backtrace=False, diagnose=False)
+        logger.add(
+            write or sys.stderr,
+            format=PRETTY,
+            level=level,
+            colorize=sys.stderr.isatty(),
+            backtrace=False,
+            diagnose=False,
+        )
     else:
         logger.add(_write_json, level=level, backtrace=False, diagnose=False)
 

@@ -9,13 +9,23 @@ import msgspec
 from polybot.desk.desk import AgentPlan
 from polybot.desk.room import RoomState, TradingRoom
 from polybot.domain.errors import BadInput
-from polybot.domain.events import AnyFact, Journaled, MarketEvent, OrderClosed, RunEnded, RunStarted
+from polybot.domain.events import (
+    AnyFact,
+    Journaled,
+    MarketEvent,
+    OrderClosed,
+    RunEnded,
+    RunStarted,
+)
 from polybot.domain.order import CloseReason
 from polybot.domain.units import Millis, Money
 from polybot.floor.board_state import BoardState
 from polybot.risk.limits import Limits
 from polybot.venue.fill_models import VenueModel
 from polybot.venue.matching import Simulator, SimulatorState, new_simulator_state
+
+MEMORY_VERSION = 1
+"""Raise it when the form of FloorMemory changes: older checkpoints are then passed over for the journal."""
 
 
 class FloorMemory(msgspec.Struct, kw_only=True):
@@ -60,7 +70,7 @@ def decode_memory(data: bytes) -> FloorMemory:
     try:
         return msgspec.msgpack.decode(data, type=FloorMemory)
     except msgspec.MsgspecError as error:
-        raise BadInput(f"the checkpoint is not one of this version ({error}); it is rebuilt from the journal") from error
+        raise BadInput(f"the checkpoint is not of this version ({error}); it is rebuilt from the journal") from error
 
 
 def new_memory(capital: Money) -> FloorMemory:

@@ -1,4 +1,4 @@
-"""Settings: the environment (POLYBOT_*) over configs/floor.toml over the defaults here; read once, unknown keys refused."""
+"""Settings: the environment (POLYBOT_*) over configs/floor.toml over the defaults; read once, unknown keys refused."""
 
 import difflib
 import os
@@ -24,6 +24,10 @@ from polybot.strategies.registry import find_strategies
 from polybot.venue.fill_models import VenueModel
 
 PREFIX = "POLYBOT_"
+
+
+RESERVED = ("boss", "auditor", "monitor")
+"""Names of the floor's own agents."""
 
 
 class SettingsError(BadInput):
@@ -94,7 +98,7 @@ class VenueSettings(BaseModel):
 
 
 class Settings(BaseSettings):
-    """All of the service's settings. Each can be given as POLYBOT_<NAME>; nested ones as POLYBOT_LIMITS__ORDER_PERCENT."""
+    """All of the service's settings. Each can be given as POLYBOT_<NAME>; nested: POLYBOT_LIMITS__ORDER_PERCENT."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", env_ignore_empty=True, frozen=True
@@ -152,11 +156,15 @@ def load_settings(**overrides: Any) -> Settings:
     _refuse_unknown(os.environ)
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**given)
+        settings = Settings(**given)
+        settings.limits.limits()
+    except BadInput as error:
+        raise SettingsError(f"[limits] in configs/floor.toml (or {PREFIX}LIMITS__...): {error}") from error
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(dict(item)) for item in error.errors())) from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"configs/floor.toml is not TOML: {error}") from error
+    return settings
 
 
 def load_plans(settings: Settings) -> list[AgentPlan]:
@@ -185,6 +193,8 @@ def _plan(path: Path, strategies: Mapping[str, type[BaseStrategy]]) -> AgentPlan
         file = msgspec.convert(tomllib.loads(path.read_text()), AgentFile)
         if not file.enabled:
             return None
+        if path.stem in RESERVED:
+            raise BadInput(f"an agent cannot be named {path.stem}: the floor has one; rename the file")
         if file.strategy not in strategies:
             raise BadInput(f"there is no strategy {file.strategy!r}; there are {', '.join(sorted(strategies))}")
         return AgentPlan(
@@ -198,8 +208,15 @@ def _plan(path: Path, strategies: Mapping[str, type[BaseStrategy]]) -> AgentPlan
 
 
 def _execution(settings: Mapping[str, Any]) -> Execution:
-    money = {name: parse_units(str(settings[name])) for name in ("edge_min", "order_cost_max") if name in settings}
+    money = {name: _units(name, settings[name]) for name in ("edge_min", "order_cost_max") if name in settings}
     return msgspec.convert({**settings, **money}, Execution)
+
+
+def _units(name: str, value: object) -> int:
+    try:
+        return parse_units(str(value))
+    except BadInput as error:
+        raise BadInput(f"execution.{name}: {error}") from error
 
 
 def _share(percent: Decimal) -> int:

@@ -1,23 +1,28 @@
-"""What the floor writes to besides its journal: Postgres by the projector, Redis by the bus, checkpoints in both."""
+"""What the floor writes to besides its journal: Postgres by the projector, Redis by the bus, and checkpoints."""
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from loguru import logger
 
 from polybot.clock import SystemClock
 from polybot.domain.errors import PolybotError
+from polybot.domain.events import RunEnded
+from polybot.domain.ids import SeriesId
 from polybot.domain.units import Millis
 from polybot.floor.status import MarketStatus, StoreState, StoreStatus
 from polybot.paths import migrations_dir
+from polybot.recovery import MEMORY_VERSION
+from polybot.storage import checkpoint, postgres
+from polybot.storage.bus import Bus
 from polybot.storage.journal import Journal
 from polybot.storage.migrate import migrate
-from polybot.storage.postgres import open_pool
 from polybot.storage.projector import Projector
+from polybot.web.json_form import to_plain
 
 if TYPE_CHECKING:
     from polybot.storage.postgres import Pool
@@ -26,29 +31,47 @@ TICK_EVERY_S = 0.25
 DRAIN_SECONDS_MAX = 10.0
 """An ordered stop waits this long for Postgres to catch up; the next start carries on with what is left."""
 LAG_ROWS_OK = 5_000
+FLOOR_FOLDER = "floor"
+PUT_AWAY = "finished"
+
+
+class FloorView(Protocol):
+    """What goes out over Redis."""
+
+    def market_lines(self) -> list[MarketStatus]: ...
+
+    def circuits(self) -> Mapping[str, str]:
+        """Breaker by name: closed or open."""
+        ...
 
 
 class FloorStores:
-    """Opened before the floor, closed after it; none of them can stop it from trading but the journal (D6)."""
+    """Opened before the floor, closed after it; none of them can keep it from trading but the journal (D6)."""
 
-    def __init__(self, journal: Journal, pool: "Pool | None") -> None:
-        self.journal_file, self.pool = journal, pool
-        self._clock = SystemClock()
+    def __init__(self, data_dir: Path, journal: Journal, pool: "Pool | None", bus: Bus | None) -> None:
+        self.data_dir, self.journal_file, self.pool, self._bus = data_dir, journal, pool, bus
         self._projector: Projector | None = None
         self._tasks: list[asyncio.Task[None]] = []
         if pool is not None:
-            prepare = partial(_prepare, migrations_dir())
-            self._projector = Projector(journal, pool, self._clock, random.Random(1), prepare=prepare)
+            prepare = partial(migrate, folder=migrations_dir())
+            self._projector = Projector(journal, pool, SystemClock(), random.Random(1), prepare=prepare)
 
     @classmethod
-    async def open(cls, database_url: str | None, redis_url: str | None, journal: Journal) -> "FloorStores":
-        pool = await open_pool(database_url) if database_url is not None else None
-        return cls(journal, pool)
+    async def open(
+        cls, database_url: str | None, redis_url: str | None, journal: Journal, data_dir: Path
+    ) -> "FloorStores":
+        """Connects to nothing yet: a server that is away now is an outage like any other."""
+        pool = await postgres.open_pool(database_url) if database_url is not None else None
+        bus = Bus(redis_url, SystemClock(), random.Random(2)) if redis_url is not None else None
+        return cls(data_dir, journal, pool, bus)
 
-    def start(self, markets: Callable[[], list[MarketStatus]]) -> None:
+    def start(self, floor: FloorView) -> None:
         """Begin to carry facts and ticks out."""
         if self._projector is not None:
             self._tasks.append(asyncio.create_task(self._project(self._projector), name="projector"))
+        if self._bus is not None:
+            self._tasks.append(asyncio.create_task(self._bus.run(), name="bus"))
+            self._tasks.append(asyncio.create_task(self._tick(self._bus, floor), name="ticker"))
 
     async def _project(self, projector: Projector) -> None:
         try:
@@ -56,22 +79,78 @@ class FloorStores:
         except PolybotError as error:  # the database needs a person; the floor goes on, /health says so
             logger.bind(action="projection").error("{}", error)
 
+    async def _tick(self, bus: Bus, floor: FloorView) -> None:
+        while True:
+            now: dict[SeriesId, MarketStatus] = {}
+            for line in floor.market_lines():  # the first to end is the one that is on
+                if line.seconds_left > 0:
+                    now.setdefault(line.series, line)
+            for series, line in now.items():
+                plain = to_plain(line)
+                bus.offer(f"market:{series}", plain)
+                bus.offer(f"ticks:{series}", plain)
+            for name, state in floor.circuits().items():
+                bus.offer(f"circuit:{name}:state", state.encode())
+            await asyncio.sleep(TICK_EVERY_S)
+
     async def drain(self) -> None:
-        """Let Postgres catch up, within bounds."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        """Stop carrying, let Postgres catch up within bounds."""
+        await self._end_tasks()
         if self._projector is not None and self._projector.status().stopped is None:
             missing = await self._projector.drain(DRAIN_SECONDS_MAX)
             if missing:
-                logger.bind(action="projection").warning("{} facts are not in Postgres yet; the next start carries on", missing)
+                told = logger.bind(action="projection")
+                told.warning("{} facts are not in Postgres yet; the next start carries on with them", missing)
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        await self._end_tasks()
+        if self._bus is not None:
+            await self._bus.close()
         if self.pool is not None:
             await self.pool.close()
+
+    async def _end_tasks(self) -> None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    # -- checkpoints --------------------------------------------------------------------------------------------------
+
+    async def newest_checkpoint(self) -> checkpoint.Checkpoint | None:
+        """The newest usable one of folder and database; what is wrong with newer ones goes to the log."""
+        found = await checkpoint.newest(
+            self._checkpoints, self.pool, version=MEMORY_VERSION, hash_at=self.journal_file.hash_at
+        )
+        for warning in found.warnings:
+            logger.bind(action="checkpoint").warning("{}", warning)
+        return found.checkpoint
+
+    async def keep_checkpoint(self, seq: int, position: int, at: Millis, state: bytes) -> None:
+        """Save to the folder and, where it answers, to Postgres. Trouble is logged: the journal has it all."""
+        known = await asyncio.to_thread(self.journal_file.hash_at, seq)
+        if known is None:
+            return
+        one = checkpoint.Checkpoint(
+            version=MEMORY_VERSION, seq=seq, position=position, at=at, journal_hash=known, state=state
+        )
+        try:
+            await checkpoint.save_to_file(self._checkpoints, one)
+            if self.pool is not None and self.database().state is StoreState.OK:
+                await checkpoint.save_to_database(self.pool, one)
+        except checkpoint.CheckpointError as error:
+            logger.bind(action="checkpoint").warning("{}", error)
+        except postgres.OUTAGES as error:
+            logger.bind(action="checkpoint").warning(
+                "Postgres has no copy of the checkpoint at fact {}: {}", seq, error
+            )
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.data_dir / FLOOR_FOLDER
+
+    # -- how they are -------------------------------------------------------------------------------------------------
 
     def database(self) -> StoreStatus:
         if self._projector is None:
@@ -91,7 +170,12 @@ class FloorStores:
         )
 
     def redis(self) -> StoreStatus:
-        return StoreStatus(state=StoreState.DOWN, detail="no bus is configured")
+        if self._bus is None:
+            return StoreStatus(state=StoreState.DOWN, detail="no Redis is configured")
+        seen = self._bus.status()
+        if seen.away_since is not None:
+            return StoreStatus(state=StoreState.DOWN, since=seen.away_since, detail=seen.error or "")
+        return StoreStatus(state=StoreState.OK if seen.connected else StoreState.DEGRADED)
 
     def journal(self) -> StoreStatus:
         failure = self.journal_file.failure
@@ -99,17 +183,57 @@ class FloorStores:
             return StoreStatus(state=StoreState.DOWN, detail=str(failure))
         return StoreStatus(state=StoreState.OK, detail=f"{self.journal_file.last_seq} facts")
 
-    async def keep_checkpoint(self, seq: int, position: int, at: Millis, state: bytes) -> None:
-        pass
+
+# -- runs -------------------------------------------------------------------------------------------------------------
 
 
-async def _prepare(folder: Path, connection: "object") -> object:
-    return await migrate(connection, folder)  # type: ignore[arg-type]
+def journal_path(data_dir: Path) -> Path:
+    return data_dir / FLOOR_FOLDER / "journal.sqlite"
 
 
-async def load_checkpoint(stores: FloorStores, journal: Journal, decode: object) -> None:
-    return None
+def is_finished(path: Path) -> bool:
+    """Whether the journal's last word is that its tape is over."""
+    if not path.exists():
+        return False
+    with Journal.open(path) as journal:
+        last = list(journal.read(max(0, journal.last_seq - 1)))
+    return bool(last) and isinstance(last[-1].fact, RunEnded) and last[-1].fact.finished
 
 
-async def archive_finished(data_dir: Path, database_url: str | None, *, wipe: bool) -> None:
-    return None
+def put_away(data_dir: Path) -> Path | None:
+    """Move a run's folder aside, whole; nothing is deleted. None where there is none."""
+    folder = data_dir / FLOOR_FOLDER
+    if not folder.exists():
+        return None
+    number = 1 + max((int(old.name.rpartition("-")[2]) for old in data_dir.glob(f"{PUT_AWAY}-[0-9]*")), default=0)
+    return folder.rename(data_dir / f"{PUT_AWAY}-{number:04d}")
+
+
+async def migrate_database(database_url: str) -> list[str]:
+    """Bring a database's schema up to date; the files that were applied."""
+    pool = await postgres.open_pool(database_url, connections_max=1)
+    try:
+        async with pool.acquire() as connection:
+            return await migrate(connection, migrations_dir())
+    finally:
+        await pool.close()
+
+
+async def wipe_database(database_url: str) -> None:
+    """Drop everything our role owns in this database; the journal of the run it shows is put away, not lost."""
+    pool = await postgres.open_pool(database_url, connections_max=1)
+    try:
+        await pool.execute("DROP OWNED BY CURRENT_USER CASCADE")
+    finally:
+        await pool.close()
+
+
+async def make_room(data_dir: Path, own_database_url: str | None) -> Path | None:
+    """Before a start on our own servers: a finished run is put away, and a database that shows no run of ours emptied.
+
+    Returns where the finished run went. A database that is not our own is never touched here.
+    """
+    went = put_away(data_dir) if is_finished(journal_path(data_dir)) else None
+    if own_database_url is not None and not journal_path(data_dir).exists():
+        await wipe_database(own_database_url)
+    return went

@@ -122,9 +122,12 @@ class FactFeed:
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._overflowed = False
+        self._closed = False
 
     def put(self, facts: list[Journaled]) -> None:
-        if len(self._facts) + len(facts) > FEED_FACTS_MAX:
+        if self._closed:
+            return
+        if self._overflowed or len(self._facts) + len(facts) > FEED_FACTS_MAX:
             self._overflowed = True
             self._facts.clear()
         else:
@@ -153,5 +156,6 @@ class FactFeed:
         await self._idle.wait()
 
     def close(self) -> None:
+        self._closed = True
         self._facts.clear()
         self._idle.set()

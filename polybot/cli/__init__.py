@@ -8,6 +8,7 @@ from polybot.cli import backtest, bench, house, run, tape
 from polybot.domain.errors import PolybotError
 
 EXIT_TROUBLE = 1
+EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="polybot",
@@ -21,13 +22,16 @@ backtest.add_to(app)
 house.add_to(app)
 bench.add_to(app)
 app.add_typer(tape.app, name="tape")
-
+app.add_typer(house.journal, name="journal")
 
 
 def main() -> NoReturn:
     """The console script. An error raised on purpose is shown as one message, without a traceback."""
     try:
         app()
+    except KeyboardInterrupt:  # before the floor was open enough to stop in order
+        typer.secho("stopped before anything had begun", err=True)
+        raise SystemExit(EXIT_INTERRUPTED) from None
     except PolybotError as error:
         typer.secho(f"polybot: {error}", fg="red", err=True)
         raise SystemExit(EXIT_TROUBLE) from None

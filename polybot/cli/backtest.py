@@ -12,8 +12,7 @@ from polybot.backtest.report_builder import build_report
 from polybot.backtest.report_html import render_html
 from polybot.backtest.report_text import render_text
 from polybot.cli.terminal import BottomLine, signed, utc_clock
-from polybot.desk.room import TradingRoom
-from polybot.domain.units import Millis
+from polybot.domain.units import UNIT, Millis, Money
 from polybot.settings import load_settings
 
 
@@ -22,7 +21,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def backtest(
-    tape: Annotated[list[Path] | None, typer.Option(help="A tape; several are merged. Default: the shipped one.")] = None,
+    tape: Annotated[
+        list[Path] | None, typer.Option(help="A tape; several are merged. Default: the shipped one.")
+    ] = None,
     strategy: Annotated[list[str] | None, typer.Option(help="Only these strategies or agents; default: all.")] = None,
     html: Annotated[Path | None, typer.Option(help="Also write the report, with plots, to this file.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the paper venue's chance.")] = None,
@@ -32,9 +33,8 @@ def backtest(
     test = Backtest(settings, tape or [settings.tape], strategy or [])
     line = BottomLine()
 
-    def progress(position: int, now: Millis, room: TradingRoom) -> None:
-        equity = room.equity()
-        line.show(f"{utc_clock(now)} UTC  |  {position:,} events  |  equity {equity / 1_000_000:,.2f} ({signed(equity - room.capital())})")
+    def progress(position: int, now: Millis, equity: Money, pnl: Money) -> None:
+        line.show(f"{utc_clock(now)} UTC  |  {position:,} events  |  equity {equity / UNIT:,.2f} ({signed(pnl)})")
 
     began = time.perf_counter()
     facts = test.run(progress)

@@ -1,12 +1,16 @@
 """The verbs that keep house: status, migrate, reset, and the journal's."""
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from polybot.domain.errors import BadInput
 from polybot.settings import load_settings
+from polybot.storage.journal_verify import verify as verify_journal
+from polybot.stores import journal_path, migrate_database, put_away, wipe_database
 from polybot.web.status_text import fetch_status, render_status
 
 journal = typer.Typer(help="The floor's memory of record.", no_args_is_help=True)
@@ -14,6 +18,8 @@ journal = typer.Typer(help="The floor's memory of record.", no_args_is_help=True
 
 def add_to(app: typer.Typer) -> None:
     app.command()(status)
+    app.command()(migrate)
+    app.command()(reset)
 
 
 def status(
@@ -24,3 +30,45 @@ def status(
     host = "127.0.0.1" if settings.web_host in ("0.0.0.0", "::") else settings.web_host
     shown = asyncio.run(fetch_status(url or f"http://{host}:{settings.web_port}"))
     Console().print(render_status(shown))
+
+
+def migrate() -> None:
+    """Bring the database named by POLYBOT_DATABASE_URL to this version's schema."""
+    url = _database_url("the floor's own database is migrated when it starts")
+    applied = asyncio.run(migrate_database(url))
+    typer.echo(f"applied: {', '.join(applied)}" if applied else "nothing to do: the schema is up to date")
+
+
+def reset(
+    database: Annotated[bool, typer.Option(help="Also empty the database named by POLYBOT_DATABASE_URL.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Put the present run away (its folder is kept, renamed) so that the next start is a first one."""
+    settings = load_settings()
+    url = _database_url("there is no database to empty") if database else None
+    if not yes:
+        what = f"the run in {settings.data_dir}" + (" and EMPTY the database" if database else "")
+        typer.confirm(f"Put away {what}?", abort=True)
+    went = put_away(settings.data_dir)
+    if url is not None:
+        asyncio.run(wipe_database(url))
+    typer.echo(f"the run is kept in {went}" if went else f"{settings.data_dir} holds no run")
+
+
+@journal.command()
+def verify(
+    path: Annotated[Path | None, typer.Argument(help="The journal; default: that of the data folder.")] = None,
+) -> None:
+    """Read the whole journal and check its chain of hashes; exit 1 and the place if it is damaged."""
+    report = verify_journal(path or journal_path(load_settings().data_dir))
+    typer.echo(f"{report.path}: {report.rows} facts, last hash {report.last_hash}")
+    if report.damage is not None:
+        raise BadInput(report.damage)
+    typer.secho("the chain is whole", fg="green")
+
+
+def _database_url(otherwise: str) -> str:
+    url = load_settings().database_url
+    if url is None:
+        raise BadInput(f"POLYBOT_DATABASE_URL is not set; {otherwise}")
+    return url

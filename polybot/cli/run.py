@@ -62,7 +62,9 @@ async def _run(settings: Settings, line: BottomLine) -> RunOutcome:
 def _stop_in_order(stop: asyncio.Event, line: BottomLine) -> None:
     if stop.is_set():
         line.end()
-        logger.bind(action="stopping").warning("still stopping in order; kill -9 is safe too: nothing journaled is lost")
+        logger.bind(action="stopping").warning(
+            "still stopping in order; kill -9 is safe too: nothing journaled is lost"
+        )
     stop.set()
 
 
@@ -97,5 +99,3 @@ def _say_goodbye(outcome: RunOutcome) -> None:
         f"Stopped in order. Everything is written down in {outcome.data_dir}; the same command goes on from here "
         "(`polybot reset` puts this run away and starts anew)."
     )
-
-

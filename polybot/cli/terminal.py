@@ -27,9 +27,9 @@ class BottomLine:
             self._stream.write(CLEAR_LINE + text)
             self._stream.flush()
 
-    def above(self, text: str) -> None:
-        """Write `text` (with its own line ends) above the line."""
-        self._stream.write((CLEAR_LINE if self._text else "") + text + self._text)
+    def above(self, message: object) -> None:
+        """Write a log message (with its own line end) above the line."""
+        self._stream.write((CLEAR_LINE if self._text else "") + str(message) + self._text)
         self._stream.flush()
 
     def end(self) -> None:

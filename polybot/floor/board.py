@@ -163,6 +163,10 @@ class Board:
         shown = [s for s in self.room.markets.by_id.values() if s.payout_up is None]
         return [self._market(state, now) for state in sorted(shown, key=lambda s: s.market.window_end)]
 
+    def circuits(self) -> dict[str, str]:
+        """Breakers on outside dependencies, as Redis shows them (R9)."""
+        return {"polymarket": "open" if "venue_calls" in self.room.state.pauses else "closed"}
+
     @staticmethod
     def _market(state: MarketState, now: Millis) -> MarketStatus:
         market = state.market

@@ -1,4 +1,4 @@
-"""The floor boss: opens the floor, allots the capital, starts the agents and watches them, keeps the checkpoint (R1)."""
+"""The floor boss: opens the floor, allots the capital, starts and watches the agents, keeps checkpoints (R1)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -61,7 +61,9 @@ class Boss:
         if self.room.capital() == 0:
             await self.dispatcher.commit(equal_allocation(self.room, capital, now))
         if unanswered:
-            text = f"{len(unanswered)} orders were written down but never reached the venue; they are closed, not re-sent"
+            text = (
+                f"{len(unanswered)} orders were written down but never reached the venue; they are closed, not re-sent"
+            )
             note = SystemNoted(at=now, severity=Severity.WARNING, component="recovery", text=text)
             await self.dispatcher.commit([*unanswered, note])
         await self.dispatcher.commit_due(now)
@@ -103,9 +105,7 @@ class Boss:
         now, paused = self._clock.now_ms(), AUDITOR_AWAY in self.room.state.pauses
         if state is AgentState.BENCHED and not paused:
             words = f"no trading without an auditor: {text}"
-            return [
-                TradingPaused(at=now, agent=None, breaker=AUDITOR_AWAY, value=1, limit=0, text=words, until=None)
-            ]
+            return [TradingPaused(at=now, agent=None, breaker=AUDITOR_AWAY, value=1, limit=0, text=words, until=None)]
         if state is AgentState.RUNNING and paused:
             return [TradingResumed(at=now, agent=None, breaker=AUDITOR_AWAY, text="the auditor is back")]
         return []

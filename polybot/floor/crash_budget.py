@@ -8,8 +8,9 @@ from polybot.domain.errors import BadInput
 
 
 class CrashTerms(msgspec.Struct, frozen=True, kw_only=True):
-    """`restarts_max` restarts within `period_s` are free (but for a growing pause); beyond them the agent is benched for
-    the next of `cooldowns_s`, and a quiet `period_s` forgives everything."""
+    """`restarts_max` restarts within `period_s` are free but for a growing pause; beyond them the agent is benched
+    for the next of `cooldowns_s`. Being up for `period_s` without a crash forgives everything; sitting out is no merit.
+    """
 
     restarts_max: int = 5
     period_s: float = 300.0
@@ -38,20 +39,24 @@ class CrashBudget:
         self.crashes = 0
         self._recent: deque[float] = deque()
         self._tier = 0
-        self._last: float | None = None
+        self._up_since: float | None = None
 
     def note(self, now: float, jitter: float) -> Restart | Bench:
         """Count a crash and say what to do; `jitter` in 0..1 spreads the waits between half and whole."""
         terms = self.terms
-        if self._last is not None and now - self._last > terms.period_s:
+        if self._up_since is not None and now - self._up_since > terms.period_s:
             self._recent.clear()
             self._tier = 0
-        self._last = now
+        answer = self._judge(now, 0.5 + jitter / 2)
+        self._up_since = now + answer.delay_s
+        return answer
+
+    def _judge(self, now: float, spread: float) -> Restart | Bench:
+        terms = self.terms
         self.crashes += 1
         self._recent.append(now)
         while self._recent[0] <= now - terms.period_s:
             self._recent.popleft()
-        spread = 0.5 + jitter / 2
         if len(self._recent) > terms.restarts_max:
             cooldown = terms.cooldowns_s[min(self._tier, len(terms.cooldowns_s) - 1)]
             self._tier += 1

@@ -7,8 +7,8 @@ The order is the backtest's own (backtest/replay.py); a test compares the two or
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 from loguru import logger
 
@@ -46,6 +46,7 @@ class Dispatcher:
         self._feeds: dict[AgentId, FactFeed] = {}
         self._followers: list[Follower] = []
         self._in_flight = 0
+        self._errands: set[asyncio.Task[None]] = set()
         self.last_event_at = Millis(0)
 
     # -- who listens --------------------------------------------------------------------------------------------------
@@ -103,20 +104,34 @@ class Dispatcher:
 
     async def commit(self, facts: Sequence[AnyFact]) -> None:
         """Make facts durable, then take them in. Raises the journal's error: then the floor must stop."""
-        if not facts:
-            return
-        self._in_flight += 1
-        try:
-            journaled = await self.journal.append(facts, self.room.state.position)
-            for fact in facts:
-                if not isinstance(fact, IntentRecorded):  # the desk took its own intent in when it decided
-                    self.room.apply(fact)
-        finally:
-            self._in_flight -= 1
+        if facts:
+            await self._see_through(self._commit(facts, self.room.state.position))
+
+    async def _commit(self, facts: Sequence[AnyFact], position: int) -> None:
+        journaled = await self.journal.append(facts, position)
+        for fact in facts:
+            if not isinstance(fact, IntentRecorded):  # the desk took its own intent in when it decided
+                self.room.apply(fact)
         for feed in self._feeds.values():
             feed.put(journaled)
         for follower in self._followers:
             follower(journaled)
+
+    async def _see_through(self, errand: Coroutine[Any, Any, None]) -> None:
+        """Wait for an errand that is finished even if whoever asked for it is stopped meanwhile.
+
+        A fact that is journaled but not applied, or an intent that is journaled but not sent, would part the floor from
+        its journal.
+        """
+        self._in_flight += 1
+        task = asyncio.create_task(errand)
+        self._errands.add(task)
+        task.add_done_callback(self._errand_done)
+        await asyncio.shield(task)
+
+    def _errand_done(self, task: asyncio.Task[None]) -> None:
+        self._in_flight -= 1
+        self._errands.discard(task)
 
     async def commit_due(self, now: Millis) -> None:
         while facts := self.room.due(now):
@@ -130,13 +145,16 @@ class Dispatcher:
 
     async def carry_out(self, verdicts: Sequence[DeskVerdict], now: Millis) -> None:
         """Journal what was decided, then send what was approved: an intent is durable before its order leaves (D8)."""
+        await self._see_through(self._carry_out(verdicts, now, self.room.state.position))
+
+    async def _carry_out(self, verdicts: Sequence[DeskVerdict], now: Millis, position: int) -> None:
         facts = [
             IntentRecorded(at=now, agent=verdict.intent.agent, intent=verdict.intent)
             if isinstance(verdict, Approved)
             else verdict
             for verdict in verdicts
         ]
-        await self.commit(facts)
+        await self._commit(facts, position)
         for verdict in verdicts:
             if isinstance(verdict, Approved):
                 await self._send(verdict, now)

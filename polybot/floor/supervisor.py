@@ -6,6 +6,7 @@ The only place in the project that catches whatever an agent may raise: a bug cr
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random
+from typing import NoReturn
 
 import msgspec
 from loguru import logger
@@ -35,6 +36,10 @@ Report = Callable[[AgentSpec, AgentState, str], Awaitable[None]]
 
 class AgentHung(Exception):
     """The agent had work waiting and did none of it."""
+
+
+class AgentGone(Exception):
+    """The agent's coroutine is over though nobody stopped it: agents run until they are stopped."""
 
 
 class Keeper:
@@ -96,19 +101,22 @@ class Keeper:
             await self._change(AgentState.RUNNING, "")
             started.set()
             await self._watch(self._running)
-        except Exception as error:  # noqa: BLE001  the one place that may: see the module's first lines
+        except Exception as error:  # the one place that may: see the module's first lines
             return error
         finally:
             await self._end_run()
-        return RuntimeError("the agent ended by itself")
 
-    async def _watch(self, running: asyncio.Task[None]) -> None:
-        """Wait for the agent; raise what it raised, or AgentHung."""
+    async def _watch(self, running: asyncio.Task[None]) -> NoReturn:
+        """Wait for the agent; raise what it raised, AgentHung, or AgentGone."""
         while not running.done():
             await asyncio.wait([running], timeout=WATCH_S)
-            if self.agent is not None and self.agent.heart.stuck_for() > self.spec.hang_s:
-                raise AgentHung(f"no progress for {self.agent.heart.stuck_for():.1f} s with work waiting")
-        await running
+            stuck_s = self.agent.heart.stuck_for() if self.agent is not None else 0.0
+            if stuck_s > self.spec.hang_s and not running.done():
+                raise AgentHung(f"no progress for {stuck_s:.1f} s with work waiting")
+        if running.cancelled():
+            raise AgentGone("the agent was cancelled from within")
+        running.result()
+        raise AgentGone("the agent ended by itself")
 
     async def _end_run(self) -> None:
         """Cancel the agent if it still runs, wait a bounded time, and let nobody wait for it further."""

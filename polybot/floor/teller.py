@@ -40,18 +40,20 @@ def tell(facts: list[Journaled]) -> None:
             logger.bind(action=action, seq=entry.seq).log(level, "{}", text)
 
 
-def in_words(fact: AnyFact) -> Told | None:
+def in_words(fact: AnyFact) -> Told | None:  # noqa: C901, PLR0911, PLR0912  one line per kind of fact, no logic
     """Level, action and text; None for facts that would only be noise."""
     match fact:
         case RunStarted() | RunEnded() | AgentChanged() | SystemNoted():
             return _of_the_house(fact)
         case IntentRecorded(intent=i):
-            text = f"{i.agent} wants {format_units(i.shares)} {i.outcome.name} up to {format_units(i.limit)}: {i.reason}"
+            text = (
+                f"{i.agent} wants {format_units(i.shares)} {i.outcome.name} up to {format_units(i.limit)}: {i.reason}"
+            )
             return "INFO", "order", text
         case FillMatched():
-            shares, price = format_units(fact.shares), format_units(fact.price)
-            text = f"{fact.agent} {fact.side.lower()}s {shares} {fact.outcome.name} at {price} ({fact.liquidity}, fee {format_units(fact.fee)})"
-            return "INFO", "fill", text
+            shares, price, fee = format_units(fact.shares), format_units(fact.price), format_units(fact.fee)
+            what = f"{fact.side.lower()}s {shares} {fact.outcome.name} at {price}"
+            return "INFO", "fill", f"{fact.agent} {what} ({fact.liquidity}, fee {fee})"
         case FillFailed():
             return "WARNING", "fill_failed", f"{fact.fill} was undone: {fact.text}"
         case OrderRejected():
