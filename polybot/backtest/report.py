@@ -7,7 +7,7 @@ import msgspec
 from polybot.backtest.money_check import MoneyCheck
 from polybot.domain.events import RunStarted, SystemNoted, TradingPaused, WindowRecorded
 from polybot.domain.ids import AgentId, MarketId, OrderId
-from polybot.domain.units import Millis, Money, Price, Shares
+from polybot.domain.units import Millis, Money, Price
 
 TROUBLES_KEPT_MAX = 20
 """Errors, pauses and findings told one by one; the rest are counted only, so that a bad day stays readable."""
@@ -19,21 +19,26 @@ class EquityPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Performer(msgspec.Struct, frozen=True, kw_only=True):
-    """One agent's result or, with agent None, the floor's. `staked` is cost and fees of the settled `shares`."""
+    """One agent's result or, with agent None, the floor's.
+
+    `break_even` is the average over trades of what a share cost, fee included: the win rate that these prices ask for.
+    Each trade counts once, as it does in the win rate; weighted by shares, the two could not be compared, because the
+    same money buys more of the cheap and unlikely. `uptime` is None where no agent is said to have started, as in a
+    backtest.
+    """
 
     agent: AgentId | None
     trades: int
     wins: int
     pnl: Money
     fees: Money
-    staked: Money
-    shares: Shares
+    break_even: float | None
     equity_from: Money
     equity_to: Money
     drawdown: float
     sharpe: float | None
     exposure_peak: Money
-    uptime: float
+    uptime: float | None
     crashes: int
     traded: int
     passed: int
@@ -43,11 +48,6 @@ class Performer(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def win_rate(self) -> float | None:
         return self.wins / self.trades if self.trades else None
-
-    @property
-    def break_even(self) -> float | None:
-        """The share of wins that would only just have paid for these shares: what one cost on average, fee included."""
-        return self.staked / self.shares if self.shares else None
 
 
 class WindowCell(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,7 +41,7 @@ from polybot.domain.events import (
 )
 from polybot.domain.ids import AgentId, MarketId, OrderId
 from polybot.domain.market import Market
-from polybot.domain.units import Millis, Money, Price, Shares
+from polybot.domain.units import Millis, Money, Price
 from polybot.learning.metrics import Performance, Score
 
 
@@ -63,7 +63,7 @@ class ReportBuilder:
         self._ended: RunEnded | None = None
         self._first_at: Millis | None = None
         self._traders: dict[AgentId, Money] = {}
-        self._stakes: dict[AgentId | None, tuple[int, int]] = {}
+        self._prices_paid: dict[AgentId | None, float] = {}
         self._exposure_peaks: dict[AgentId | None, Money] = {}
         self._curves: dict[AgentId | None, dict[Millis, Money]] = {None: {}}
         self._crashes: dict[AgentId, int] = {}
@@ -117,8 +117,8 @@ class ReportBuilder:
                 key = fact.market, fact.agent
                 self._window_pnl[key] = self._window_pnl.get(key, 0) + fact.pnl
                 for name in (fact.agent, None):
-                    staked, shares = self._stakes.get(name, (0, 0))
-                    self._stakes[name] = staked + fact.cost + fact.fees, shares + fact.shares
+                    paid = (fact.cost + fact.fees) / fact.shares if fact.shares else 0.0
+                    self._prices_paid[name] = self._prices_paid.get(name, 0.0) + paid
             case _:
                 pass
 
@@ -173,7 +173,6 @@ class ReportBuilder:
         )
 
     def _performer(self, agent: AgentId | None, score: Score) -> Performer:
-        staked, shares = self._stakes.get(agent, (0, 0))
         record = next(r for r in self._performance.record(self._performance.last_at) if r.agent == agent)
         verdicts = [record.verdict for (_, name), record in self._records.items() if agent in (None, name)]
         crashes = self._crashes.values() if agent is None else (self._crashes.get(agent, 0),)
@@ -184,14 +183,13 @@ class ReportBuilder:
             wins=score.wins,
             pnl=score.pnl,
             fees=score.fees,
-            staked=Money(staked),
-            shares=Shares(shares),
+            break_even=self._prices_paid.get(agent, 0.0) / score.trades if score.trades else None,
             equity_from=start if agent is None else self._traders[agent],
             equity_to=score.equity,
             drawdown=score.drawdown,
             sharpe=score.returns.sharpe,
             exposure_peak=self._exposure_peaks.get(agent, Money(0)),
-            uptime=record.uptime,
+            uptime=record.uptime if self._performance.uptimes else None,
             crashes=sum(crashes),
             traded=verdicts.count(Verdict.TRADED),
             passed=verdicts.count(Verdict.PASSED),

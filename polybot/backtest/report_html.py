@@ -14,8 +14,8 @@ from polybot.backtest.report import EquityPoint, Performer, Report
 from polybot.backtest.report_tables import Column, Table, caveat, clock, heading, period, tables, verdicts
 from polybot.domain.units import UNIT, Millis
 
-# Okabe and Ito's colours, which most colour-blind people can tell apart, less those that vanish on white or black.
-COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6bb1", "#7f7f7f")
+# Okabe and Ito's colours, which most colour-blind people can tell apart; the blue is lighter, to be seen on black too.
+COLOURS: Final = ("#1f83c9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6bb1", "#7f7f7f")
 WON, LOST = "#009e73", "#d55e00"
 POINTS_MAX = 4_000
 """Steps drawn per curve; a longer one is thinned evenly, its last point kept."""

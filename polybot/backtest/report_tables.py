@@ -72,14 +72,17 @@ def verdicts(report: Report) -> Iterator[str]:
 
 
 def audit_text(audit: AuditResult) -> str:
-    books = f"{audit.books - audit.books_failed} of {audit.books} comparisons of the books agree"
-    unaudited = audit.orders - audit.audited
+    books = (
+        f"; {audit.books - audit.books_failed} of {audit.books} comparisons of the books agree" if audit.books else ""
+    )
     if audit.failed or audit.books_failed:
         orders = f"{audit.failed} of {audit.audited} orders failed with {count(audit.findings_total, 'finding')}"
-        return f"THE AUDIT FAILED: {orders}; {books}."
-    if unaudited:
-        return f"The audit is not complete: {audit.audited} of {audit.orders} orders are audited, all passed; {books}."
-    return f"The audit passed: {audit.audited} of {count(audit.orders, 'order')}; {books}."
+        return f"THE AUDIT FAILED: {orders}{books}."
+    if not audit.audited and audit.orders:
+        return f"NO AUDIT: none of {count(audit.orders, 'order')} was audited."
+    if audit.audited < audit.orders:
+        return f"The audit is not complete: {audit.audited} of {audit.orders} orders are audited, all passed{books}."
+    return f"The audit passed: {audit.audited} of {count(audit.orders, 'order')}{books}."
 
 
 def caveat(sample: Sample) -> str:
@@ -123,8 +126,8 @@ def _results(report: Report) -> Table:
         title="Results",
         columns=(Column(title="agent"), *(Column(title=title, right=True) for title in titles)),
         rows=tuple(rows),
-        note="Break-even: the win rate that would just have paid for these shares, fees included. Sharpe: per "
-        "trade, on the stake, not annualised. Traded, passed, down: windows.",
+        note="Break-even: the average price of a trade's shares, fee included, which is the win rate it asks for. "
+        "Sharpe: per trade, on the stake, not annualised. Traded, passed, down: windows.",
         strong=(len(rows) - 1,),
     )
 

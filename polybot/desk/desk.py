@@ -65,7 +65,7 @@ NO_VERDICTS: tuple[DeskVerdict, ...] = ()
 
 
 class AgentPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent as configured: who it is, what it believes in, how it trades, and which series (empty: all there are)."""
+    """An agent as configured: who it is, what it believes in, how it trades, and which series (empty: every one)."""
 
     agent: AgentId
     strategy: BaseStrategy
@@ -128,9 +128,10 @@ class Desk:
         market = state.market
         if event_type not in self._wakes or not market.window_start <= now < market.window_end:
             return NO_VERDICTS
-        if self.plan.series and market.series not in self.plan.series:
-            return NO_VERDICTS
         tally = self.state.tally(market.id)
+        if self.plan.series and market.series not in self.plan.series:
+            tally.code = "other_series"
+            return NO_VERDICTS
         tally.evaluations += 1
         mine = self.state
         if tally.orders >= self.execution.orders_per_window or (mine.orders and mine.busy_in(market.id)):
@@ -149,7 +150,7 @@ class Desk:
         budget = order_budget(capital_base, self.limits)
         if self.execution.order_cost_max is not None:
             budget = min(budget, self.execution.order_cost_max)
-        plan = make_plan(signal, book, market, self.execution, budget, now)
+        plan = make_plan(signal, book, market, execution=self.execution, budget=budget, now=now)
         if isinstance(plan, NoPlan):
             tally.miss(MissRank.OPINION, plan.code, plan.value, plan.threshold, signal.reason)
             return NO_VERDICTS
@@ -201,6 +202,11 @@ class Desk:
         )
         return (fact,)
 
+    def miss_event(self, state: MarketState, now: Millis) -> None:
+        """The market changed while the agent was not there to look."""
+        if state.market.window_start <= now < state.market.window_end:
+            self.state.tally(state.market.id).missed += 1
+
     # -- what has become due ------------------------------------------------------------------------------------------
 
     def settlements(self, at: Millis) -> list[TradeSettled]:
@@ -218,11 +224,14 @@ class Desk:
         return loss_streak_breaker(self.agent, self.state.loss_streak, at, self.limits)
 
     def window_record(self, market: MarketId, at: Millis, *, down: bool) -> WindowRecorded:
-        """The one record of a window that has ended; `down` when the agent was not there to look at it."""
+        """The one record of a window that has ended; `down` when the agent is not there now.
+
+        An agent that never looked because it was away is DOWN, even if it is back when the window ends.
+        """
         tally = self.state.tallies.get(market) or Tally()
         if tally.fills:
             verdict, reason = Verdict.TRADED, "filled"
-        elif down and not tally.evaluations:
+        elif not tally.evaluations and (down or tally.missed):
             verdict, reason = Verdict.DOWN, "agent_down"
         else:
             verdict, reason = Verdict.PASSED, tally.code
@@ -326,9 +335,9 @@ class Desk:
     def _closed(self, fact: OrderClosed) -> None:
         closed = orders.close(self._order(fact.order), fact.reason)
         del self.state.orders[fact.order]
-        if closed.intent.market not in self.state.recorded:
-            filled, asked = closed.filled / UNIT, closed.intent.shares / UNIT
-            self.state.tally(closed.intent.market).miss(MissRank.VENUE, f"order_{fact.reason}", filled, asked)
+        if not closed.filled and closed.intent.market not in self.state.recorded:
+            asked = closed.intent.shares / UNIT
+            self.state.tally(closed.intent.market).miss(MissRank.VENUE, f"order_{fact.reason}", 0.0, asked)
 
     def _resolved(self, fact: MarketSettled) -> None:
         self.state.resolved[fact.market] = fact.payout_up

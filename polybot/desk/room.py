@@ -85,6 +85,9 @@ class TradingRoom:
         """Bring a market event in, once, before any desk looks; the market it was about."""
         self.state.position += 1
         state = self.markets.apply(event)
+        if self.absent and state is not None:
+            for agent in self.absent:
+                self.desks[agent].miss_event(state, event.received)
         if state is not None and (
             state.payout_up is not None or state.market is not self.state.markets.get(state.market.id)
         ):
@@ -145,7 +148,10 @@ class TradingRoom:
         facts: list[AnyFact] = []
         for state in self.markets.by_id.values():
             market = state.market.id
-            if self.state.markets.get(market) != state.market:
+            known = self.state.markets.get(market)
+            if known is None and _is_over(state.market, now):
+                continue  # its story is told already, or was never ours: a restart reads the tape from its beginning
+            if known != state.market:
                 facts.append(MarketOpened(at=now, market=state.market))
                 continue
             self.state.markets[market] = state.market  # equal; now also identical, which `observe` asks
@@ -154,12 +160,13 @@ class TradingRoom:
         return facts
 
     def _window_records(self, now: Millis) -> list[AnyFact]:
-        ended = [market.id for market in self.state.markets.values() if market.window_end <= now]
+        """A window is recorded once its fills are final, so none is called traded for a fill that came to nothing."""
+        ended = [market for market in self.state.markets.values() if market.window_end <= now]
         return [
-            desk.window_record(market, now, down=desk.agent in self.absent)
+            desk.window_record(market.id, now, down=desk.agent in self.absent)
             for market in ended
             for desk in self._in_order
-            if market not in desk.state.recorded
+            if market.id not in desk.state.recorded and (_is_over(market, now) or not desk.state.busy_in(market.id))
         ]
 
     def _pause_facts(self, now: Millis) -> list[AnyFact]:
@@ -172,20 +179,24 @@ class TradingRoom:
         return facts
 
     def _retire(self, now: Millis) -> None:
-        """Forget markets whose story is over: settled, recorded, nothing held, and some time past."""
+        """Forget markets whose story is over: settled, recorded, nothing held or on its way, and some time past."""
+        held = {lot.market for desk in self._in_order for lot in desk.state.holdings.values()}
         for market in tuple(self.state.markets.values()):
-            over = market.id in self.state.payouts and market.window_end + RETIRE_AFTER_MS <= now
-            held = {lot.market for desk in self._in_order for lot in desk.state.holdings.values()}
-            if over and market.id not in held:
+            settled = market.id in self.state.payouts and market.id not in held
+            busy = any(desk.state.busy_in(market.id) for desk in self._in_order)
+            if settled and not busy and _is_over(market, now):
                 del self.state.markets[market.id], self.state.payouts[market.id]
-                self.markets.retire(market.id)
                 for desk in self._in_order:
                     desk.forget(market.id)
+        for listed in tuple(self.markets.by_id.values()):
+            if listed.market.id not in self.state.markets:
+                self.markets.retire(listed.market.id)
 
     def _next_deadline(self, now: Millis) -> Millis:
         ends = [m.window_end for m in self.state.markets.values() if m.window_end > now]
         retirements = [Millis(m.window_end + RETIRE_AFTER_MS) for m in self.state.markets.values()]
-        pauses = [until for pauses in (self.state.pauses, *(d.state.pauses for d in self._in_order)) for until in pauses.values()]
+        holders = (self.state.pauses, *(desk.state.pauses for desk in self._in_order))
+        pauses = [until for pauses in holders for until in pauses.values()]
         return min((t for t in (*ends, *retirements, *pauses) if t is not None and t > now), default=FOREVER)
 
     def _position(self) -> int:
@@ -193,6 +204,10 @@ class TradingRoom:
 
     def _floor_pause(self) -> str | None:
         return next(iter(self.state.pauses), None)
+
+
+def _is_over(market: Market, now: Millis) -> bool:
+    return market.window_end + RETIRE_AFTER_MS <= now
 
 
 def _ended(agent: AgentId | None, pauses: dict[str, Millis | None], now: Millis) -> list[TradingResumed]:

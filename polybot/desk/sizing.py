@@ -11,6 +11,8 @@ from polybot.domain.order import TimeInForce
 from polybot.domain.signal import Signal
 from polybot.domain.units import LOT, UNIT, Millis, Money, Price, Shares, floor_to_lot, floor_to_tick
 
+MANY = Shares(1_000_000 * UNIT)
+
 
 class Style(enum.StrEnum):
     TAKER = "taker"
@@ -20,8 +22,9 @@ class Style(enum.StrEnum):
 class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How an agent trades on its strategy's signals.
 
-    `edge_min` is what must be left of fair value after price and fee, per share; `slippage_ticks` how far above the best
-    ask a taker may pay; `order_cost_max` caps an order below the owner's limit; `rest_s` how long a maker order stands.
+    `edge_min` is what must be left of fair value after price and fee, per share, at the limit too; `slippage_ticks` how
+    far above the best ask a taker may pay; `order_cost_max` caps an order below the owner's limit; `rest_s` how long a
+    maker order stands.
     """
 
     style: Style = Style.TAKER
@@ -59,7 +62,9 @@ class NoPlan(msgspec.Struct, frozen=True, kw_only=True):
     threshold: float
 
 
-def make_plan(signal: Signal, book: Book, market: Market, execution: Execution, budget: Money, now: Millis) -> Plan | NoPlan:
+def make_plan(
+    signal: Signal, book: Book, market: Market, *, execution: Execution, budget: Money, now: Millis
+) -> Plan | NoPlan:
     """Size an order for the signal within `budget` (fee included), or say why not."""
     taker = execution.style is Style.TAKER
     anchor = book.best_ask if taker else book.best_bid
@@ -69,8 +74,7 @@ def make_plan(signal: Signal, book: Book, market: Market, execution: Execution, 
     edge = signal.fair_value - anchor - fee
     if edge < execution.edge_min or edge <= 0:
         return NoPlan(code="edge_too_small", value=edge / UNIT, threshold=max(execution.edge_min, 1) / UNIT)
-    reach = anchor + execution.slippage_ticks * market.tick if taker else anchor
-    limit = floor_to_tick(max(anchor, min(reach, signal.fair_value - fee - execution.edge_min)), market.tick)
+    limit = _taker_limit(signal, anchor, market, execution) if taker else floor_to_tick(anchor, market.tick)
     shares = shares_within(budget, limit, market)
     if shares < market.size_min:
         return NoPlan(code="budget_too_small", value=shares / UNIT, threshold=market.size_min / UNIT)
@@ -83,12 +87,30 @@ def make_plan(signal: Signal, book: Book, market: Market, execution: Execution, 
     )
 
 
+def _taker_limit(signal: Signal, best_ask: Price, market: Market, execution: Execution) -> Price:
+    """The highest price within the slippage that still leaves the edge after its own fee; the best ask if none does."""
+    for ticks in range(execution.slippage_ticks, 0, -1):
+        limit = floor_to_tick(best_ask + ticks * market.tick, market.tick)
+        if limit >= UNIT:
+            continue
+        fee = market.fees.taker_fee(limit, Shares(UNIT))
+        if signal.fair_value - limit - fee >= max(execution.edge_min, 1):
+            return limit
+    return floor_to_tick(best_ask, market.tick)
+
+
 def shares_within(budget: Money, limit: Price, market: Market) -> Shares:
-    """The most shares, in whole lots, whose worst cost at `limit` stays within `budget`."""
-    per_share = market.fees.buy_cost_max(limit, Shares(UNIT))
-    shares = floor_to_lot(budget * UNIT // per_share)
-    while shares > 0 and market.fees.buy_cost_max(limit, shares) > budget:
+    """The most shares, in whole lots, whose worst cost at `limit` stays within `budget`.
+
+    Guessed from the cost of very many shares, where rounding no longer counts, then put right by a lot or two.
+    """
+    cost = market.fees.buy_cost_max
+    overhead = cost(limit, Shares(0))
+    if budget <= overhead:
+        return Shares(0)
+    shares = floor_to_lot((budget - overhead) * MANY // (cost(limit, MANY) - overhead))
+    while shares > 0 and cost(limit, shares) > budget:
         shares = Shares(shares - LOT)
-    while market.fees.buy_cost_max(limit, Shares(shares + LOT)) <= budget:
+    while cost(limit, Shares(shares + LOT)) <= budget:
         shares = Shares(shares + LOT)
     return shares

@@ -35,6 +35,8 @@ class Tally(msgspec.Struct, kw_only=True):
     """One agent's window so far: what happened, and the nearest miss."""
 
     evaluations: int = 0
+    missed: int = 0
+    """Events of the window that came while the agent was away."""
     orders: int = 0
     fills: int = 0
     rank: int = MissRank.NEVER_ASKED

@@ -14,7 +14,7 @@ from polybot.domain.units import UNIT, Millis, Price, Shares
 
 
 class BookState(enum.StrEnum):
-    """VERIFIED: our best prices are the venue's own. UNVERIFIABLE: nothing to compare with. CONTRADICTED: they differ."""
+    """VERIFIED: our best prices are the venue's own. UNVERIFIABLE: nothing to compare. CONTRADICTED: they differ."""
 
     VERIFIED = "verified"
     UNVERIFIABLE = "unverifiable"
@@ -22,7 +22,7 @@ class BookState(enum.StrEnum):
 
 
 class Book:
-    """Prices and sizes of one outcome. Mutated only by its market state, once per event, before any desk looks (D5a)."""
+    """Prices and sizes of one outcome. Changed only by its market state, once per event, before any desk looks."""
 
     __slots__ = ("ask_prices", "ask_sizes", "at", "bid_prices", "bid_sizes", "outcome", "received", "state")
 
@@ -65,9 +65,7 @@ class Book:
         """Set one level to its new absolute size; 0 removes it (polymarket.md 3.1). Raises BookError off the scale."""
         if not 0 < price < UNIT or size < 0:
             raise BookError(f"level {side} {price} x {size} cannot stand in a book; ask for a new snapshot")
-        prices, sizes = (
-            (self.bid_prices, self.bid_sizes) if side is Side.BUY else (self.ask_prices, self.ask_sizes)
-        )
+        prices, sizes = (self.bid_prices, self.bid_sizes) if side is Side.BUY else (self.ask_prices, self.ask_sizes)
         index = bisect_left(prices, price)
         if index < len(prices) and prices[index] == price:
             if size:
@@ -100,9 +98,7 @@ class Book:
 
     def size_at(self, side: Side, price: Price) -> Shares:
         """What stands on `side` at exactly `price`; 0 where nothing does."""
-        prices, sizes = (
-            (self.bid_prices, self.bid_sizes) if side is Side.BUY else (self.ask_prices, self.ask_sizes)
-        )
+        prices, sizes = (self.bid_prices, self.bid_sizes) if side is Side.BUY else (self.ask_prices, self.ask_sizes)
         index = bisect_left(prices, price)
         return sizes[index] if index < len(prices) and prices[index] == price else Shares(0)
 

@@ -39,7 +39,7 @@ class BookReplaced(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="
 
 
 class LevelChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One level's new absolute size (0: gone); `best_bid`/`best_ask` are the venue's top afterwards, None if not served."""
+    """One level's new absolute size (0: gone); `best_bid`, `best_ask`: the top afterwards, None if not served."""
 
     outcome: Outcome
     side: Side
@@ -95,13 +95,7 @@ class MarketResolved(msgspec.Struct, frozen=True, array_like=True, gc=False, tag
 
 
 MarketEvent = (
-    MarketListed
-    | BookReplaced
-    | LevelsChanged
-    | TradePrinted
-    | ReferencePriced
-    | TickSizeChanged
-    | MarketResolved
+    MarketListed | BookReplaced | LevelsChanged | TradePrinted | ReferencePriced | TickSizeChanged | MarketResolved
 )
 
 # -- facts: what the venue answered -----------------------------------------------------------------------------------
@@ -250,7 +244,7 @@ class Verdict(enum.StrEnum):
 
 
 class WindowRecorded(AgentFact, frozen=True, kw_only=True):
-    """The one record an agent has for a window, always. For PASSED, the nearest miss: its code, number and threshold."""
+    """The one record an agent has for a window, always. PASSED has the nearest miss: its code, number, threshold."""
 
     market: MarketId
     verdict: Verdict
@@ -278,7 +272,7 @@ class TradeSettled(AgentFact, frozen=True, kw_only=True):
 
 
 class TradingPaused(Fact, frozen=True, kw_only=True):
-    """A breaker opened (R14), for one agent or, with agent None, for the floor. `until` None: until a person resumes."""
+    """A breaker opened (R14), for one agent or, with agent None, the floor. `until` None: until a person resumes."""
 
     agent: AgentId | None
     breaker: str
@@ -311,7 +305,7 @@ class BooksAudited(AgentFact, frozen=True, kw_only=True):
 
 
 class MetricsRecorded(Fact, frozen=True, kw_only=True):
-    """The monitor's figures for one agent or, with agent None, the floor. Money in millionths, the rest plain ratios."""
+    """The monitor's figures for one agent or, with agent None, the floor. Money in millionths, the rest ratios."""
 
     agent: AgentId | None
     trades: int

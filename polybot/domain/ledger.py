@@ -35,7 +35,7 @@ class Balance(msgspec.Struct, array_like=True):
 
 
 class Ledger(msgspec.Struct, kw_only=True):
-    """Balances by `account/asset`, and the transfers still held. The whole of it is plain data, fit for a checkpoint."""
+    """Balances by `account/asset`, and the transfers still held. All of it is plain data, fit for a checkpoint."""
 
     balances: dict[str, Balance] = {}
     held: dict[str, tuple[Movement, ...]] = {}

@@ -30,7 +30,7 @@ class Side(enum.StrEnum):
 
 
 class Market(msgspec.Struct, frozen=True, kw_only=True):
-    """A market's terms as served. Times are UTC milliseconds; `tick` in millionths, `size_min` in millionths of a share.
+    """A market's terms as served. Times in UTC milliseconds, `tick` in millionths, `size_min` in millionths of a share.
 
     `taker_delay_ms` is the venue's hold on marketable orders (polymarket.md 5.6). `rule_set` names the settlement rule,
     so that results under different rules are never mixed. `quoted` says which tokens a recording carries: with one

@@ -1,4 +1,4 @@
-"""What is known of every market right now: one owner for each fact, updated once per event before any desk looks (D5a)."""
+"""What is known of every market right now: one owner for each fact, updated once per event, before any desk (D5a)."""
 
 from collections.abc import Callable, Hashable, Iterable
 from typing import Protocol

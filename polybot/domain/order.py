@@ -1,15 +1,15 @@
 """The life of an order as types: a state holds only what exists in it, and only these functions make the steps.
 
-    Intended ──accepted──▶ Working ──closed──▶ Closed          (fills happen while Working)
-        └──────rejected, or never sent────────▶ Closed
+Intended ──accepted──▶ Working ──closed──▶ Closed          (fills happen while Working)
+    └──────rejected, or never sent────────▶ Closed
 """
 
 import enum
 
 import msgspec
 
-from polybot.domain.errors import OrderError
 from polybot.domain.book import BookState
+from polybot.domain.errors import OrderError
 from polybot.domain.ids import AgentId, MarketId, OrderId
 from polybot.domain.market import Outcome, Side
 from polybot.domain.units import Millis, Money, Price, Shares

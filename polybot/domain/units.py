@@ -22,12 +22,16 @@ DECIMALS = 6
 LOT = 10_000
 """Order sizes have two decimals on every tick (polymarket.md 6.2), so a lot is 0.01 share."""
 DAY_MS = 86_400_000
+DIGITS_MAX = 30
+"""No amount of anything has more digits; longer text is somebody's mistake, or an attack on the parser."""
 
 
 def parse_units(text: str) -> int:
     """Read decimal text exactly: "0.51" -> 510_000. Raises BadInput for anything else, 7 decimals included."""
     sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
     whole, _, fraction = digits.partition(".")
+    if len(digits) > DIGITS_MAX:
+        raise BadInput(f"a number of {len(digits)} characters ({text[:DIGITS_MAX]}...) is not an amount")
     if not (whole + fraction).isascii() or not (whole + fraction).isdecimal() or (fraction == "" and "." in digits):
         raise BadInput(f"{text!r} is not a decimal number such as 0.51")
     significant = fraction.rstrip("0")

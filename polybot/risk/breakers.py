@@ -43,7 +43,9 @@ def daily_breakers(book: DayBook, at: Millis, limits: Limits) -> list[TradingPau
         ("daily_loss", book.start, limits.daily_loss_share, "lost since midnight UTC"),
         ("daily_drawdown", book.peak, limits.daily_drawdown_share, "below the day's highest equity"),
     )
-    opened = []
+    opened: list[TradingPaused] = []
+    if at // DAY_MS != book.day:
+        return opened  # nothing has settled yet on this day: yesterday's losses are yesterday's
     for breaker, mark, share, words in checks:
         lost = mark - book.equity
         if mark > 0 and lost * UNIT >= mark * share:

@@ -1,4 +1,4 @@
-"""The one gate between a wish and an order. Only this file makes an `Approved`, and the venue path takes nothing else."""
+"""The one gate between a wish and an order. Only this file makes an `Approved`; the venue path takes nothing else."""
 
 from typing import Final
 
@@ -70,6 +70,7 @@ REFUSALS: Final = {
     "book_stale": "the book is {value:.0f} ms old, at most {limit:.0f} ms are allowed",
     "off_tick": "the limit {value:.6f} is not on the tick grid of {limit:.6f}",
     "price_range": "the limit {value:.6f} lies outside the market's range, {limit:.6f} from either end",
+    "off_lot": "{value:.6f} shares are not a multiple of {limit:.2f}",
     "size_minimum": "{value:.2f} shares are fewer than the market's minimum of {limit:.2f}",
     "notional_minimum": "${value:.2f} is less than the venue's minimum of ${limit:.2f} for a marketable buy",
     "would_cross": "a post-only limit of {value:.6f} would cross the best ask {limit:.6f}",
@@ -81,7 +82,7 @@ REFUSALS: Final = {
 
 
 def judge(wish: OrderWish, seen: Circumstances, limits: Limits) -> Approved | Refused:
-    """Apply every rule, cheapest first; the first that fails is the answer. Buys only: positions are held to the end."""
+    """Apply every rule, cheapest first; the first to fail is the answer. Buys only: positions are held to the end."""
     refusal = _judge_moment(seen, limits) or _judge_terms(wish, seen, limits)
     if refusal:
         return refusal
@@ -114,7 +115,9 @@ def _judge_terms(wish: OrderWish, seen: Circumstances, limits: Limits) -> Refuse
         return Refused(rule="off_tick", value=wish.limit / UNIT, limit=market.tick / UNIT)
     if not market.tick <= wish.limit <= UNIT - market.tick:
         return Refused(rule="price_range", value=wish.limit / UNIT, limit=market.tick / UNIT)
-    if wish.shares < market.size_min or wish.shares % LOT:
+    if wish.shares % LOT:
+        return Refused(rule="off_lot", value=wish.shares / UNIT, limit=LOT / UNIT)
+    if wish.shares < market.size_min:
         return Refused(rule="size_minimum", value=wish.shares / UNIT, limit=market.size_min / UNIT)
     crosses = best_ask is not None and wish.limit >= best_ask
     if wish.post_only and crosses:
@@ -177,5 +180,3 @@ def _intent(wish: OrderWish, cost_max: Money, seen: Circumstances) -> OrderInten
 def order_budget(capital_base: Money, limits: Limits) -> Money:
     """The most one order may cost, fee included, in millionths of a pUSD."""
     return Money(capital_base * limits.order_capital_share // UNIT)
-
-

@@ -9,7 +9,7 @@ HOUR_MS = 3_600_000
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Shares of capital are in millionths: 20_000 is 2 %. Capital is the lower of what was put in and settled equity."""
+    """Shares of capital are in millionths: 20_000 is 2 %. Capital is what was put in, or settled equity if lower."""
 
     order_capital_share: int = 20_000
     """At most this much in one order, fee included."""

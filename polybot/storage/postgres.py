@@ -42,6 +42,7 @@ OUTAGES: tuple[type[Exception], ...] = (
     asyncpg.InvalidAuthorizationSpecificationError,  # nor its user
     asyncpg.InvalidCachedStatementError,  # the schema changed under a prepared statement
     asyncpg.InterfaceError,  # the connection was closed under us
+    asyncpg.InternalClientError,  # a connection died within a COPY or an executemany (asyncpg issues 784 and 1069)
     OSError,
     TimeoutError,
 )

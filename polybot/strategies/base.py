@@ -14,7 +14,6 @@ from polybot.domain.markets import IndicatorSpec, MarketState
 from polybot.domain.signal import Signal
 from polybot.domain.units import UNIT, Millis, Shares
 
-
 WAITING_RANK = 1
 OPINION_RANK = 2
 
@@ -28,7 +27,10 @@ class Wake(enum.Flag):
 
 
 class StrategyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of a strategy's parameters. Bounds are given with `Annotated[int, msgspec.Meta(ge=.., le=..)]`."""
+    """Base of a strategy's parameters. Bounds are given with `Annotated[int, msgspec.Meta(ge=.., le=..)]`.
+
+    A rule between two of them goes into `__post_init__` and raises BadInput.
+    """
 
 
 class MarketView:
@@ -125,7 +127,7 @@ class BaseStrategy(ABC):
         """Check the settings and make the strategy. Raises BadInput naming the parameter that is wrong."""
         try:
             parameters = msgspec.convert(dict(settings), cls.parameters_type)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, BadInput) as error:
             raise BadInput(f"strategy {cls.name}: {error}") from error
         return cls(parameters)
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from polybot.domain.errors import BadInput
 from polybot.domain.market import Outcome
 from polybot.domain.markets import IndicatorSpec
 from polybot.domain.signal import Signal
@@ -25,6 +26,10 @@ class MeanReversionParameters(StrategyParameters, frozen=True, kw_only=True):
     left_s_min: Annotated[int, Meta(ge=0, le=86_400)] = 240
     price_min: Annotated[float, Meta(gt=0, lt=1)] = 0.10
     price_max: Annotated[float, Meta(gt=0, lt=1)] = 0.80
+
+    def __post_init__(self) -> None:
+        if self.price_min > self.price_max:
+            raise BadInput(f"price_min {self.price_min} is above price_max {self.price_max}: no price would do")
 
 
 class MeanReversion(BaseStrategy):

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -36,13 +37,16 @@ def _package_modules() -> Iterator[ModuleType]:
 
 
 def _own_modules(folder: Path | None) -> Iterator[ModuleType]:
+    if folder is not None and not folder.is_dir():
+        raise BadInput(f"the folder of your own strategies, {folder}, does not exist")
     for path in sorted(folder.glob("*.py")) if folder is not None else ():
         spec = importlib.util.spec_from_file_location(f"polybot_own_strategies.{path.stem}", path)
         if spec is None or spec.loader is None:
             raise BadInput(f"{path} cannot be imported as a strategy")
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # where annotations written as text are looked up
         try:
             spec.loader.exec_module(module)
-        except (ImportError, SyntaxError, NameError, TypeError) as error:
+        except (ImportError, SyntaxError, NameError, TypeError, AttributeError, ValueError) as error:
             raise BadInput(f"strategy file {path} cannot be imported: {error}") from error
         yield module

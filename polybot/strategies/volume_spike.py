@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from polybot.domain.errors import BadInput
 from polybot.domain.market import Outcome
 from polybot.domain.markets import IndicatorSpec
 from polybot.domain.signal import Signal
@@ -24,6 +25,10 @@ class VolumeSpikeParameters(StrategyParameters, frozen=True, kw_only=True):
     carry: Annotated[float, Meta(ge=0, lt=0.5)] = 0.06
     left_s_min: Annotated[int, Meta(ge=0, le=86_400)] = 60
     price_max: Annotated[float, Meta(gt=0, lt=1)] = 0.90
+
+    def __post_init__(self) -> None:
+        if self.short_s >= self.long_s:
+            raise BadInput(f"short_s {self.short_s} is not shorter than long_s {self.long_s}: nothing to compare with")
 
 
 class VolumeSpike(BaseStrategy):

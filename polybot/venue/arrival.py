@@ -9,6 +9,7 @@ from polybot.venue.account import Account
 GTD_LIFE_MS_MIN = 120_000
 """`expiration` must be 180 s ahead and the order dies 60 s before it: two minutes is the shortest effective life."""
 MARKETABLE_BUY_MIN = UNIT
+NO_ORDERBOOK = "No orderbook exists for the requested token id"
 
 
 def refusal_on_arrival(
@@ -16,7 +17,7 @@ def refusal_on_arrival(
 ) -> str | None:
     """Why the venue will not take the order, or None."""
     if state is None or now >= state.market.window_end or state.payout_up is not None:
-        return "No orderbook exists for the requested token id"
+        return NO_ORDERBOOK
     return (
         _refused_price(intent, state.market)
         or _refused_size(intent, state.market, marketable)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from polybot.domain.book import Book, BookState
 from polybot.domain.market import Outcome, Side
 from polybot.domain.markets import MarketState
-from polybot.domain.units import UNIT, Price, Shares
+from polybot.domain.units import UNIT, Price, Shares, floor_to_lot
 
 
 def place_of(outcome: Outcome, side: Side, price: Price) -> int:
@@ -18,6 +18,14 @@ def place_of(outcome: Outcome, side: Side, price: Price) -> int:
     up_price = price if outcome is Outcome.UP else UNIT - price
     is_bid = (side is Side.BUY) == (outcome is Outcome.UP)
     return -up_price if is_bid else up_price
+
+
+def size_standing(books: tuple[Book, Book], place: int) -> Shares:
+    """What either outcome's book shows at a place, the larger of the two: they are one pool, but may lag each other."""
+    price, is_bid = Price(abs(place)), place < 0
+    up_size = books[Outcome.UP].size_at(Side.BUY if is_bid else Side.SELL, price)
+    down_size = books[Outcome.DOWN].size_at(Side.SELL if is_bid else Side.BUY, Price(UNIT - price))
+    return max(up_size, down_size)
 
 
 class UsedLiquidity:
@@ -34,9 +42,9 @@ class UsedLiquidity:
     def left(self, place: int, size: Shares) -> Shares:
         return Shares(max(0, size - self.taken.get(place, 0)))
 
-    def refresh(self, up: Book) -> None:
-        """Forget levels that have gone from Up's book: what comes back there is new."""
-        for place in [p for p in self.taken if not up.size_at(Side.SELL if p > 0 else Side.BUY, Price(abs(p)))]:
+    def refresh(self, books: tuple[Book, Book]) -> None:
+        """Forget levels that have gone from both outcomes' books: what comes back there is new."""
+        for place in [place for place in self.taken if not size_standing(books, place)]:
             del self.taken[place]
 
 
@@ -45,7 +53,8 @@ def takeable(
 ) -> Iterator[tuple[Price, Shares, int]]:
     """Levels an order of `side` on `outcome` may take within `limit`: (price, shares left, place), best first.
 
-    A contradicted book offers nothing: we do not know what stood there.
+    In whole lots, so that every fill is an exact amount of money; the dust of a level is left behind. A contradicted
+    book offers nothing: we do not know what stood there.
     """
     book = state.books[outcome]
     if book.state is BookState.CONTRADICTED:
@@ -55,6 +64,6 @@ def takeable(
         if (price > limit) if side is Side.BUY else (price < limit):
             return
         place = place_of(outcome, opposite, price)
-        left = used.left(place, size)
+        left = floor_to_lot(used.left(place, size))
         if left:
             yield price, left, place
