@@ -1,0 +1,189 @@
+"""The house rules as tables: who may import whom, what nobody may call, and how large a file or a function may grow.
+
+To change a rule, change its row. `architecture_rules.py` reads these, `test_architecture.py` holds polybot/ to them.
+"""
+
+from dataclasses import dataclass
+
+OUTER = ("clock", "log", "paths")  # what every room but the pure ones may import
+
+
+@dataclass(frozen=True)
+class Room:
+    """A set of modules with one rule of what they may import; of two patterns that match, the longer one holds."""
+
+    modules: str
+    may_import: tuple[str, ...] = ()
+    pure: bool = False  # values in, values out: no clock, no chance, no files, no sockets, no `async`
+
+
+ROOMS = {
+    "domain": Room("polybot.domain", pure=True),
+    "strategies": Room("polybot.strategies", ("domain",), pure=True),
+    "strategies.registry": Room("polybot.strategies.registry", ("domain", "strategies")),  # finds strategy files
+    "risk": Room("polybot.risk", ("domain",), pure=True),
+    "desk": Room("polybot.desk", ("domain", "risk", "strategies"), pure=True),
+    "simulator": Room("polybot.venue", ("domain",), pure=True),  # matching, fill models and all that serves them
+    "venue.base": Room("polybot.venue.base", ("domain", "risk")),
+    "venue.paper": Room("polybot.venue.paper*", ("domain", "risk", "simulator", "venue.base", *OUTER)),
+    "venue.polymarket": Room("polybot.venue.polymarket", ("domain", "risk", "venue.base", "venue.wire", *OUTER)),
+    "venue.wire": Room("polybot.venue.polymarket.wire*", ("domain",)),  # bytes <-> domain, for recorded frames as well
+    "storage": Room("polybot.storage", ("domain", "storage.tape", *OUTER)),
+    "storage.tape": Room("polybot.storage.tape*", ("domain", *OUTER)),
+    "importing": Room("polybot.importing", ("domain", "storage", "storage.tape", "venue.wire", *OUTER)),
+    "learning": Room("polybot.learning", ("domain",)),
+    "agents": Room(
+        "polybot.agents", ("agents.base", "desk", "risk", "strategies", "domain", "venue.base", "learning", *OUTER)
+    ),
+    "agents.base": Room("polybot.agents.base", ("domain", *OUTER)),
+    "floor": Room(
+        "polybot.floor",
+        (
+            "floor.crash_budget",
+            "floor.status",
+            "agents.base",
+            "desk",
+            "risk",
+            "domain",
+            "venue.base",
+            "learning",
+            *OUTER,
+        ),
+    ),
+    "floor.status": Room("polybot.floor.status", ("domain",)),  # values for those who look
+    "floor.crash_budget": Room("polybot.floor.crash_budget", ("domain",), pure=True),
+    "backtest": Room(
+        "polybot.backtest",
+        (
+            "desk",
+            "strategies",
+            "risk",
+            "domain",
+            "simulator",
+            "venue.base",
+            "learning",
+            "storage.tape",
+            "strategies.registry",
+            *OUTER,
+        ),
+    ),
+    "web": Room("polybot.web", ("floor.status", "storage", "domain", *OUTER)),
+    # What is read becomes the pure rooms' own values: limits, plans, models.
+    "settings": Room(
+        "polybot.settings", ("domain", "risk", "desk", "strategies", "strategies.registry", "simulator", "paths")
+    ),
+    "clock": Room("polybot.clock", ("domain",)),
+    "log": Room("polybot.log"),
+    "paths": Room("polybot.paths"),
+    # Two parts of the composition root that were worth a file.
+    "recovery": Room(
+        "polybot.recovery",
+        ("domain", "risk", "desk", "strategies", "simulator", "floor", "floor.status", "storage", *OUTER),
+    ),
+    "stores": Room("polybot.stores", ("domain", "floor.status", "recovery", "storage", "web", *OUTER)),
+    "app": Room("polybot.app", ("*",)),
+    "bench": Room("polybot.bench*", ("*",)),
+    "cli": Room(
+        "polybot.cli",
+        (
+            *("app", "backtest", "bench", "importing", "settings", "stores", "web"),
+            *("domain", "floor.status", "storage", "storage.tape", *OUTER),
+        ),
+    ),
+    "polybot": Room("polybot", ("cli",)),  # __init__ and __main__
+}
+
+# Every third-party library, and the rooms it may be seen in; "*" is every room that is not pure.
+LIBRARIES = {
+    "aiohttp": ("web", "venue.polymarket"),
+    "asyncpg": ("storage",),
+    "backoff": ("storage", "venue.polymarket"),
+    "loguru": ("*",),
+    "msgspec": ("*", "domain", "strategies", "risk", "desk", "simulator", "floor.crash_budget"),
+    "numpy": ("learning", "strategies", "backtest", "bench"),
+    "plotly": ("backtest",),
+    "polymarket": ("venue.polymarket",),
+    "prometheus_client": ("web",),
+    "pyarrow": ("storage", "importing"),
+    "pydantic": ("settings", "strategies", "risk"),
+    "pydantic_settings": ("settings",),
+    "redis": ("storage",),
+    "rich": ("cli", "backtest", "bench", "web"),  # web: the text of `polybot status` stands beside its JSON
+    "sqlite3": ("storage",),  # in the standard library, and as much a storage engine as the others
+    "typer": ("cli",),
+    "uvloop": ("app", "cli", "bench"),
+    "zstandard": ("storage", "storage.tape", "importing"),
+}
+
+# Modules of the standard library that no pure room imports: they reach the clock, the machine or other threads.
+IMPURE = """
+    asyncio concurrent ctypes fcntl glob http io logging multiprocessing os pathlib queue secrets select selectors
+    shutil signal socket ssl subprocess tempfile threading time urllib uuid
+""".split()
+
+
+@dataclass(frozen=True)
+class Ban:
+    """Names, as patterns over the dotted name with import aliases resolved, and the rooms that are let off."""
+
+    names: tuple[str, ...]
+    why: str
+    remedy: str
+    allowed_in: tuple[str, ...] = ()
+    except_for: tuple[str, ...] = ()
+    only_pure: bool = False
+
+
+BANS = (
+    Ban(
+        (
+            *("time.time*", "time.monotonic*", "time.localtime", "time.gmtime"),
+            *("datetime.datetime.now", "datetime.datetime.utcnow", "datetime.datetime.today", "datetime.date.today"),
+        ),
+        "asks what time it is",
+        "take `at` as an argument, or a polybot.clock.Clock at the edge",
+        allowed_in=("clock",),
+    ),
+    Ban(
+        ("time.perf_counter*", "time.process_time*", "time.thread_time*"),
+        "measures time",
+        "measure in polybot/bench or polybot/cli, or take a Clock",
+        allowed_in=("clock", "bench", "cli"),
+    ),
+    Ban(
+        ("random.*", "numpy.random.*"),
+        "draws from a source of chance that no seed governs",
+        "take a seeded random.Random (or numpy Generator) as an argument",
+        except_for=("random.Random", "numpy.random.Generator", "numpy.random.default_rng"),
+    ),
+    Ban(
+        ("secrets.*", "uuid.uuid*", "os.urandom"),
+        "differs from run to run",
+        "take ids from counters in state; what must be unguessable or unlike any other belongs to storage or web",
+        allowed_in=("storage", "web"),
+    ),
+    Ban(
+        ("eval", "exec", "pickle.*", "marshal.*", "shelve.*"),
+        "runs what it reads",
+        "use msgspec for bytes, a table for dispatch",
+    ),
+    Ban(
+        ("print",), "prints", "log through polybot.log, or return the text to polybot/cli", allowed_in=("cli", "bench")
+    ),
+    Ban(("open", "input"), "reads the world in a pure room", "take the value as an argument", only_pure=True),
+    Ban(
+        ("hash", "id"),
+        "depends on addresses or PYTHONHASHSEED",
+        "order by an explicit number of the value's own",
+        only_pure=True,
+    ),
+)
+
+MONEY_FILES = ("polybot/domain/units.py", "polybot/domain/ledger.py", "polybot/domain/fees.py")
+BROAD_EXCEPT_FILES = ("polybot/floor/supervisor.py",)  # D10
+BROAD = ("Exception", "BaseException")
+
+FILE_LINES_MAX = 400
+FUNCTION_LINES_MAX = 60
+# "polybot/x/y.py" or "polybot/x/y.py:function" -> why it is better long. An entry no longer needed fails.
+LONGER_FOR_A_REASON: dict[str, str] = {}

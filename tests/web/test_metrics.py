@@ -1,0 +1,75 @@
+"""What Prometheus scrapes: parsed by its own parser, figure by figure."""
+
+from aiohttp import ClientSession
+from prometheus_client.parser import text_string_to_metric_families
+
+from polybot.domain.units import Millis
+from polybot.web.metrics import current_markets
+from tests.web.fake_floor import PAUSE, FakeFloor, a_market, an_agent
+
+
+async def scrape(ask: ClientSession) -> dict[tuple[str, frozenset], float]:
+    async with ask.get("/metrics") as answer:
+        assert answer.status == 200
+        assert answer.content_type == "text/plain"
+        families = list(text_string_to_metric_families(await answer.text()))
+    samples = [sample for family in families for sample in family.samples]
+    figures = {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
+    assert len(figures) == len(samples), "Prometheus refuses a scrape in which a label set comes twice"
+    return figures
+
+
+def figure(figures, name: str, **labels: str):
+    return figures.get((name, frozenset(labels.items())))
+
+
+async def test_the_floors_figures_are_there(ask: ClientSession):
+    figures = await scrape(ask)
+    assert figure(figures, "polybot_fit") == 1
+    assert figure(figures, "polybot_equity_dollars") == 996.785001
+    assert figure(figures, "polybot_pnl_dollars") == -3.214999
+    assert figure(figures, "polybot_exposure_dollars") == 20
+    assert figure(figures, "polybot_exposure_limit_dollars") == 400
+    assert figure(figures, "polybot_events_processed_total") == 412_345
+    assert figure(figures, "polybot_windows_settled_total") == 5
+
+
+async def test_each_agent_has_its_figures_and_its_state(ask: ClientSession):
+    figures = await scrape(ask)
+    assert figure(figures, "polybot_agent_trades_total", agent="momentum") == 11
+    assert figure(figures, "polybot_agent_wins_total", agent="momentum") == 6
+    assert figure(figures, "polybot_agent_pnl_dollars", agent="momentum") == -3.214999
+    assert figure(figures, "polybot_agent_beat_age_seconds", agent="momentum") == 0.4
+    assert figure(figures, "polybot_agent_beat_age_seconds", agent="auditor") is None
+    assert figure(figures, "polybot_agent_state", agent="momentum", role="trader", state="running") == 1
+    assert figure(figures, "polybot_agent_state", agent="momentum", role="trader", state="benched") == 0
+
+
+async def test_books_and_stores_have_theirs(ask: ClientSession):
+    figures = await scrape(ask)
+    assert figure(figures, "polybot_book_age_seconds", series="BTC-15m", outcome="up") == 0.24
+    assert figure(figures, "polybot_book_age_seconds", series="BTC-15m", outcome="down") is None
+    assert figure(figures, "polybot_store_state", store="redis", state="down") == 1
+    assert figure(figures, "polybot_store_lag_rows", store="redis") == 3
+
+
+async def test_a_pause_shows_and_twice_the_same_does_not_break_the_scrape(ask: ClientSession, floor: FakeFloor):
+    assert figure(await scrape(ask), "polybot_paused", scope="floor", breaker="daily_loss") is None
+    floor.change(fit=False, paused=(PAUSE, PAUSE))
+    figures = await scrape(ask)
+    assert figure(figures, "polybot_fit") == 0
+    assert figure(figures, "polybot_paused", scope="floor", breaker="daily_loss") == 1
+    assert figure(figures, "polybot_paused_count") == 2
+
+
+async def test_two_windows_of_one_series_and_odd_names_do_not_break_the_scrape(ask: ClientSession, floor: FakeFloor):
+    floor.change(markets=(a_market(), a_market(seconds_left=0.0)), agents=(an_agent('a"b\\c\nd'),))
+    assert figure(await scrape(ask), "polybot_agent_trades_total", agent='a"b\\c\nd') == 11
+
+
+def test_the_running_window_stands_for_its_series():
+    over = a_market(seconds_left=0.0)
+    running = a_market(window_end=Millis(over.window_end + 900_000), seconds_left=300.0)
+    later = a_market(window_end=Millis(over.window_end + 1_800_000), seconds_left=1200.0)
+    assert current_markets([later, over, running]) == [running]
+    assert current_markets([over]) == [over]

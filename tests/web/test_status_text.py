@@ -1,0 +1,80 @@
+"""The status in a terminal: fetched over a socket, drawn with rich."""
+
+import io
+
+import pytest
+from aiohttp import web
+from rich.console import Console
+
+from polybot.floor.status import FloorStatus
+from polybot.web.server import WebServer, serve
+from polybot.web.status_text import FloorUnreachable, dollars, fetch_status, render_status
+from tests.web.fake_floor import PAUSE, FakeFloor, a_status, an_agent, money
+
+
+def drawn(status: FloorStatus, width: int = 140) -> str:
+    paper = io.StringIO()
+    Console(file=paper, width=width, force_terminal=False).print(render_status(status))
+    return paper.getvalue()
+
+
+async def test_the_status_fetched_is_the_status_served(server: WebServer, floor: FakeFloor):
+    assert await fetch_status(server.url) == floor.now
+    assert await fetch_status(f"{server.url}/") == floor.now
+
+
+async def test_no_floor_there_says_how_to_start_one(server: WebServer):
+    await server.close()
+    with pytest.raises(FloorUnreachable, match=r"no floor answers at http://127.*`polybot run`.*POLYBOT_WEB_PORT"):
+        await fetch_status(server.url)
+
+
+async def test_another_program_there_is_not_taken_for_a_floor():
+    other = await serve(web.Application(), port=0)
+    try:
+        with pytest.raises(FloorUnreachable, match=r"HTTP 404.* is no floor of this version"):
+            await fetch_status(other.url)
+    finally:
+        await other.close()
+
+
+async def test_an_address_that_is_none_is_told_so():
+    with pytest.raises(FloorUnreachable):
+        await fetch_status("not an address")
+
+
+def test_a_trader_finds_equity_agents_reasons_and_trades():
+    text = drawn(a_status())
+    assert "FIT TO TRADE" in text
+    assert "$996.79" in text
+    assert "-$3.21" in text
+    assert "momentum" in text
+    assert "PASSED: edge 0.012 below the 0.02 asked for" in text
+    assert "moved +0.14 %" in text
+    assert "5 of 12 windows settled" in text
+    assert "redis down since 2026-09-28T09:00:00.000Z, 3 rows behind (connection refused)" in text
+
+
+def test_what_stops_the_floor_stands_out():
+    text = drawn(a_status(fit=False, reasons=("auditor benched", "journal full"), paused=(PAUSE,)))
+    assert "NOT FIT TO TRADE: auditor benched; journal full" in text
+    assert "PAUSED floor by daily_loss: lost 10.2 % today, limit 10 % (until a person resumes)" in text
+
+
+def test_text_from_outside_neither_colours_nor_moves_the_terminal():
+    text = drawn(a_status(agents=(an_agent(last_reason="[bold]x[/bold] \x1b[2J", name="[red]m"),)))
+    assert "[bold]x[/bold]" in text
+    assert "[red]m" in text
+    assert "\x1b" not in text
+
+
+def test_an_empty_floor_and_a_narrow_terminal_are_drawn_too():
+    assert "PAUSED" not in drawn(a_status(agents=(), markets=(), recent_trades=(), market_time=None), width=40)
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [("0", "$0.00"), ("-0.004", "$0.00"), ("0.005", "$0.01"), ("-3.214999", "-$3.21"), ("12345.678", "$12,345.68")],
+)
+def test_dollars_are_rounded_to_the_cent_for_reading(amount, text):
+    assert dollars(money(amount)) == text
