@@ -37,7 +37,7 @@ from polybot.storage.tape import TapeReader, merge_tapes
 from polybot.stores import FloorStores, journal_path, make_room
 from polybot.venue.matching import Simulator, new_simulator_state
 from polybot.venue.paper import PaperVenue
-from polybot.web.server import create_app, serve
+from polybot.web.server import Application, CannotListen, WebServer, create_app, serve
 from polybot.web.source import FloorSource
 
 LOCKSTEP_PATIENCE_FACTOR = 2.0
@@ -84,12 +84,11 @@ async def run_floor(settings: Settings, stop: asyncio.Event, on_open: Callable[[
         stores = await FloorStores.open(database_url, redis_url, journal, settings.data_dir)
         stack.push_async_callback(stores.close)
         floor = await _Floor.restore(settings, tape, journal, stores)
-        web = await serve(
-            create_app(FloorSource(floor.board, stores), extra_hosts=settings.web_hosts),
-            settings.web_host,
-            settings.web_port,
-        )
+        web = await _serve(settings, create_app(FloorSource(floor.board, stores), extra_hosts=settings.web_hosts))
         stack.push_async_callback(web.close)
+        page = page_note(settings.data_dir)
+        page.write_text(web.url + "\n")
+        stack.callback(page.unlink, missing_ok=True)
         on_open(
             OpenFloor(
                 board=floor.board,
@@ -106,6 +105,22 @@ async def run_floor(settings: Settings, stop: asyncio.Event, on_open: Callable[[
             await stop.wait()
         facts = [entry.fact for entry in journal.read()]
     return RunOutcome(finished=finished, reason=reason, facts=facts, data_dir=settings.data_dir, tape=settings.tape)
+
+
+async def _serve(settings: Settings, app: Application) -> WebServer:
+    """On the port asked for. Where nobody asked and the usual one is taken, on any free one: the page still comes up."""
+    try:
+        return await serve(app, settings.web_host, settings.web_port)
+    except CannotListen as error:
+        if "web_port" in settings.model_fields_set:
+            raise
+        logger.bind(action="open").warning("{}; another port is used", error)
+        return await serve(app, settings.web_host, 0)
+
+
+def page_note(data_dir: Path) -> Path:
+    """Where a running floor writes the address of its page, for `polybot status`."""
+    return data_dir / "page.url"
 
 
 def _own_server(settings: Settings, setting: str) -> bool:
@@ -138,7 +153,7 @@ class _Floor:
         self.dispatcher.follow(tell)
         self.boss = Boss(was.room, self.dispatcher, self.clock, self._keep_checkpoint, settings.checkpoint_s)
         self.supervisor = Supervisor(self._specs(), self.clock, self.boss.on_agent_change, random.Random(settings.seed))
-        self.board.supervisor, self.board.stores = self.supervisor, stores
+        self.board.boss, self.board.supervisor, self.board.stores = self.boss, self.supervisor, stores
 
     @classmethod
     async def restore(cls, settings: Settings, tape: TapeReader, journal: Journal, stores: FloorStores) -> "_Floor":

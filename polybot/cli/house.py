@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from polybot.app import page_note
 from polybot.domain.errors import BadInput
-from polybot.settings import load_settings
+from polybot.settings import Settings, load_settings
 from polybot.storage.journal_verify import verify as verify_journal
 from polybot.stores import journal_path, migrate_database, put_away, wipe_database
 from polybot.web.status_text import fetch_status, render_status
@@ -27,9 +28,16 @@ def status(
 ) -> None:
     """Show how the floor stands: the same as its page, in the terminal."""
     settings = load_settings()
-    host = "127.0.0.1" if settings.web_host in ("0.0.0.0", "::") else settings.web_host
-    shown = asyncio.run(fetch_status(url or f"http://{host}:{settings.web_port}"))
+    shown = asyncio.run(fetch_status(url or _page_of(settings)))
     Console().print(render_status(shown))
+
+
+def _page_of(settings: Settings) -> str:
+    note = page_note(settings.data_dir)
+    if note.exists():
+        return note.read_text().strip()
+    host = "127.0.0.1" if settings.web_host in ("0.0.0.0", "::") else settings.web_host
+    return f"http://{host}:{settings.web_port}"
 
 
 def migrate() -> None:

@@ -14,6 +14,7 @@ from polybot.domain.market import Outcome
 from polybot.domain.markets import MarketState
 from polybot.domain.units import UNIT, Millis, Money
 from polybot.floor.board_state import BoardState
+from polybot.floor.boss import BOSS, Boss
 from polybot.floor.status import (
     RECENT_TRADES_MAX,
     AgentStatus,
@@ -57,6 +58,7 @@ class Board:
     def __init__(self, room: TradingRoom, clock: Clock, wall_ms: Callable[[], Millis], state: BoardState) -> None:
         self.room, self._clock, self._wall_ms, self.state = room, clock, wall_ms, state
         self.info: RunInfo | None = None
+        self.boss: Boss | None = None
         self.supervisor: Supervisor | None = None
         self.stores: Stores | None = None
 
@@ -130,7 +132,7 @@ class Board:
 
     def _agents(self) -> list[AgentStatus]:
         keepers = self.supervisor.keepers if self.supervisor is not None else []
-        lines = []
+        lines = [self._boss_line(self.boss)] if self.boss is not None else []
         for keeper in keepers:
             name = keeper.spec.name
             desk, score = self.room.desks.get(name), self.state.performance.agents.get(name, Score())
@@ -157,6 +159,11 @@ class Board:
                 )
             )
         return lines
+
+    def _boss_line(self, boss: Boss) -> AgentStatus:
+        """The boss has no keeper: while it is open it runs, and if it stops looking, the process ends."""
+        beat = self._clock.monotonic() - boss.last_look
+        return AgentStatus(id=BOSS, name=BOSS, role="boss", state=AgentState.RUNNING, last_beat_age_s=beat)
 
     def market_lines(self) -> list[MarketStatus]:
         now = self._clock.now_ms()

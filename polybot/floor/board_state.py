@@ -11,6 +11,7 @@ from polybot.domain.events import (
     FillMatched,
     IntentRecorded,
     MarketSettled,
+    RunStarted,
     TradeSettled,
     WindowRecorded,
 )
@@ -37,6 +38,8 @@ class BoardState(msgspec.Struct, kw_only=True):
         self.facts += 1
         self.performance.apply(fact)
         match fact:
+            case RunStarted() if not self.curve:
+                self.curve.append(EquityPoint(at=fact.at, equity=fact.capital))
             case IntentRecorded():
                 self.intents[fact.intent.id] = fact.intent
                 _keep(self.intents, 4 * RECENT_TRADES_MAX)

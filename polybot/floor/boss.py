@@ -48,6 +48,8 @@ class Boss:
         self.room, self.dispatcher, self._clock = room, dispatcher, clock
         self._keep_checkpoint, self._checkpoint_s = keep_checkpoint, checkpoint_s
         self._fatal: PolybotError | None = None
+        self.last_look = clock.monotonic()
+        """When it last looked after the floor, in the clock's monotonic seconds."""
 
     # -- opening ------------------------------------------------------------------------------------------------------
 
@@ -76,6 +78,7 @@ class Boss:
         last_checkpoint = self._clock.monotonic()
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
+            self.last_look = self._clock.monotonic()
             failure = self._fatal or supervisor.failure()
             if failure is not None:
                 raise FloorFailed(f"the floor cannot go on: {failure}") from failure

@@ -1,5 +1,7 @@
 """Tells the log what the floor did, in words a trader uses."""
 
+from datetime import UTC, datetime
+
 from loguru import logger
 
 from polybot.domain.events import (
@@ -26,7 +28,7 @@ from polybot.domain.events import (
     WindowRecorded,
 )
 from polybot.domain.market import Outcome
-from polybot.domain.units import UNIT, format_units
+from polybot.domain.units import UNIT, Millis, Money, format_units
 
 Told = tuple[str, str, str]
 
@@ -37,7 +39,16 @@ def tell(facts: list[Journaled]) -> None:
         told = in_words(entry.fact)
         if told is not None:
             level, action, text = told
-            logger.bind(action=action, seq=entry.seq).log(level, "{}", text)
+            logger.bind(action=action, seq=entry.seq).log(level, "[{}] {}", market_clock(entry.fact.at), text)
+
+
+def market_clock(at: Millis) -> str:
+    """The market's time of day in UTC; the log's own time is the machine's."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%H:%M:%S")
+
+
+def dollars(amount: Money) -> str:
+    return f"{'-' if amount < 0 else '+'}${abs(amount) / UNIT:,.2f}"
 
 
 def in_words(fact: AnyFact) -> Told | None:  # noqa: C901, PLR0911, PLR0912  one line per kind of fact, no logic
@@ -65,7 +76,7 @@ def in_words(fact: AnyFact) -> Told | None:  # noqa: C901, PLR0911, PLR0912  one
             won = side.name if fact.payout_up in (0, UNIT) else f"Up pays {format_units(fact.payout_up)}"
             return "INFO", "resolved", f"{fact.market}: {won}"
         case TradeSettled():
-            return "INFO", "settled", f"{fact.agent} {format_units(fact.pnl):>8} on {fact.market}"
+            return "INFO", "settled", f"{fact.agent} {dollars(fact.pnl)} on {fact.market}"
         case WindowRecorded(verdict=Verdict.DOWN):
             return "WARNING", "window_down", f"{fact.agent} was down in {fact.market}"
         case WindowRecorded():

@@ -4,6 +4,8 @@ Changes with a *key* in common keep their order, and come after the changes of w
 gathered by statement, so that a batch of hundreds of facts is a few round trips with the result of one after the other.
 """
 
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -42,14 +44,16 @@ class Group(msgspec.Struct, frozen=True):
 def arrange(changes: Iterable[Change]) -> list[Group]:
     """Gather changes by statement, as early as may be: never before one that shares a key or is needed."""
     groups: list[Group] = []
-    newest: dict[str, int] = {}
+    places: defaultdict[str, list[int]] = defaultdict(list)  # where each statement has groups, ascending
     touched: dict[str, int] = {}
     for change in changes:
         earliest = max((touched.get(key, 0) for key in (*change.keys, *change.needs)), default=0)
-        index = newest.get(change.statement, -1)
-        if index < earliest:
+        own = places[change.statement]
+        first_fit = bisect_left(own, earliest)
+        if first_fit == len(own):
+            own.append(len(groups))
             groups.append(Group(change.statement, []))
-            index = newest[change.statement] = len(groups) - 1
+        index = own[first_fit]
         groups[index].arguments.append(change.arguments)
         touched |= dict.fromkeys(change.keys, index)
     return groups

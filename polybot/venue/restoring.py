@@ -19,7 +19,7 @@ from polybot.domain.events import (
 from polybot.domain.ids import OrderId, fill_id
 from polybot.domain.market import Side
 from polybot.domain.order import OrderIntent
-from polybot.domain.units import Millis, Shares
+from polybot.domain.units import Millis
 from polybot.venue.liquidity import UsedLiquidity, place_of
 from polybot.venue.open_orders import OpenOrders
 
@@ -70,6 +70,21 @@ class Restorer:
         order = self._open.state.orders.get(fill.order)
         return order is not None and fill.fill == fill_id(fill.order, order.fills + 1)
 
+    def _count_as_used(self, fill: FillMatched) -> None:
+        """A taker's fill names its level. A maker's may have come from any that crossed it: it counts at each of them."""
+        market = self._open.markets.get(fill.market)
+        if market is None:
+            return
+        used = UsedLiquidity(self._open.state.used.setdefault(fill.market, {}))
+        opposite = Side.SELL if fill.side is Side.BUY else Side.BUY
+        if fill.liquidity is Liquidity.TAKER:
+            used.take(place_of(fill.outcome, opposite, fill.price), fill.shares)
+            return
+        for price, _ in market.books[fill.outcome].levels(opposite):
+            if (price > fill.price) if fill.side is Side.BUY else (price < fill.price):
+                return
+            used.take(place_of(fill.outcome, opposite, price), fill.shares)
+
     def _rebook(self, fill: FillMatched) -> None:
         state = self._open.state
         order = state.orders[fill.order]
@@ -77,9 +92,6 @@ class Restorer:
         for resting in state.resting.get(fill.market, ()):
             if resting.order == fill.order:
                 resting.left = order.left
-        if fill.liquidity is Liquidity.TAKER:
-            opposite = Side.SELL if fill.side is Side.BUY else Side.BUY
-            used = UsedLiquidity(state.used.setdefault(fill.market, {}))
-            used.take(place_of(fill.outcome, opposite, fill.price), Shares(fill.shares))
+        self._count_as_used(fill)
         if not order.left:  # its closing may be the one fact the crash took
             self._open.plan(fill.at, "match", fill.order)

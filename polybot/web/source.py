@@ -111,4 +111,6 @@ class FloorSource(StatusSource):
             async with asyncio.timeout(READ_SECONDS_MAX):
                 return await query(pool)
         except postgres.OUTAGES as error:
-            raise StoreUnavailable(f"Postgres does not answer ({error}); the floor goes on, the past can't be shown") from error
+            raise StoreUnavailable(
+                f"Postgres does not answer ({error}); the floor goes on, the past can't be shown"
+            ) from error

@@ -4,7 +4,6 @@ import json
 import sqlite3
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,12 +47,12 @@ def money_adds_up(facts: list[AnyFact]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("whole") / "data"
     service = Service(folder, speed=0)
     printed = service.finish()
     assert service.process.returncode == 0
-    yield folder, printed
+    return folder, printed
 
 
 def test_a_run_plays_the_tape_to_its_end_and_prints_the_report(whole_run: tuple[Path, str]) -> None:
