@@ -23,7 +23,7 @@ from polybot.domain.events import AnyFact, Journaled, MarketEvent, RunEnded, Run
 from polybot.domain.ids import AgentId
 from polybot.domain.units import Millis, Money
 from polybot.floor.board import Board, RunInfo
-from polybot.floor.boss import Boss
+from polybot.floor.boss import Boss, FloorFailed
 from polybot.floor.dispatch import Dispatcher
 from polybot.floor.player import play
 from polybot.floor.supervisor import AgentSpec, Supervisor
@@ -154,6 +154,16 @@ class _Floor:
         self.boss = Boss(was.room, self.dispatcher, self.clock, self._keep_checkpoint, settings.checkpoint_s)
         self.supervisor = Supervisor(self._specs(), self.clock, self.boss.on_agent_change, random.Random(settings.seed))
         self.board.boss, self.board.supervisor, self.board.stores = self.boss, self.supervisor, stores
+        self.board.info = RunInfo(
+            run=journal.genesis.hex()[:12],
+            mode=settings.mode,
+            source=source_name(tape),
+            started_at=SystemClock().now_ms(),
+            capital=settings.capital_money,
+            exposure_share=was.room.limits.floor_capital_share,
+            events_total=tape.totals.events if tape.totals else None,
+            windows_total=len(tape.totals.markets) if tape.totals else None,
+        )
 
     @classmethod
     async def restore(cls, settings: Settings, tape: TapeReader, journal: Journal, stores: FloorStores) -> "_Floor":
@@ -173,21 +183,16 @@ class _Floor:
                 f"{settings.data_dir} holds a run on {was.memory.source}, and this is {source_name(tape)}: "
                 "set POLYBOT_DATA_DIR to another folder, or type `polybot reset` to put that run away"
             )
+        gone = [agent for agent in was.memory.room.desks if agent not in was.room.desks]
+        if gone:
+            raise BadInput(
+                f"{', '.join(gone)} took part in the run in {settings.data_dir} and is not configured any more: give back "
+                "its file in configs/strategies, or type `polybot reset` to put that run away and start anew"
+            )
         return cls(settings, tape, journal, stores, was)
 
     async def run(self, stop: asyncio.Event) -> tuple[bool, str]:
         """Play until the tape ends, somebody stops it, or something vital fails."""
-        totals = self.tape.totals
-        self.board.info = RunInfo(
-            run=self.journal.genesis.hex()[:12],
-            mode=self.settings.mode,
-            source=source_name(self.tape),
-            started_at=SystemClock().now_ms(),
-            capital=self.settings.capital_money,
-            exposure_share=self.room.limits.floor_capital_share,
-            events_total=totals.events if totals else None,
-            windows_total=len(totals.markets) if totals else None,
-        )
         self.stores.start(self.board)
         missing = unanswered(self.room, self.recovered.venue, self.clock.now_ms())
         await self.boss.open(self.supervisor, self._started(), self.settings.capital_money, missing)
@@ -200,6 +205,9 @@ class _Floor:
             finished = playing.result()
             reason = "the tape is over" if finished else "stopped by request"
             await self.boss.close(self.supervisor, reason, finished=finished)
+        except FloorFailed:
+            await self.supervisor.stop()  # nothing more can be written; what is running must not go on trading
+            raise
         finally:
             for task in (watching, playing):
                 task.cancel()

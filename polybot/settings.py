@@ -229,8 +229,9 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
         known |= {f"{PREFIX}{nested}__{name.upper()}" for name in model.model_fields}
     for name in environment:
         if name.startswith(PREFIX) and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), sorted(known), n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            endings = sorted(setting.removeprefix(PREFIX) for setting in known)
+            near = difflib.get_close_matches(name.upper().removeprefix(PREFIX), endings, n=1)
+            hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
             raise SettingsError(f"{name} is no setting of PolyBot{hint} (docs/operations.md lists them)")
 
 

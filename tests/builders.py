@@ -17,12 +17,13 @@ from polybot.domain.events import (
     MarketEvent,
     MarketListed,
     MarketResolved,
+    ReferencePriced,
     TradePrinted,
 )
-from polybot.domain.ids import AgentId
+from polybot.domain.ids import AgentId, MarketId
 from polybot.domain.market import Market, Outcome, Side
 from polybot.domain.signal import Signal
-from polybot.domain.units import Millis, Money, Price, Shares
+from polybot.domain.units import Millis, Money
 from polybot.paths import tapes_dir
 from polybot.risk.limits import Limits
 from polybot.settings import load_plans, load_settings
@@ -30,7 +31,7 @@ from polybot.storage.tape import read_tape
 from polybot.strategies.base import BaseStrategy, MarketView, Wake
 from polybot.venue.fill_models import VenueModel
 from polybot.venue.matching import Simulator, new_simulator_state
-from tests.facts import START, WINDOW_MS, a_market, money, price, shares
+from tests.facts import START, a_market, money, price, shares
 
 Script = Callable[[MarketView], Signal | None]
 FactType = TypeVar("FactType")
@@ -154,10 +155,15 @@ def shipped_tape() -> tuple[MarketEvent, ...]:
 
 
 def first_windows(number: int) -> tuple[MarketEvent, ...]:
-    """The shipped tape up to some minutes after its first `number` windows, so that they are settled and forgotten."""
-    events = shipped_tape()
-    end = events[0].received + (number + 1) * WINDOW_MS
-    return tuple(event for event in events if event.received <= end)
+    """What the shipped tape has of its first so many markets, to the last settlement."""
+    markets = [event.market.id for event in shipped_tape() if isinstance(event, MarketListed)][:number]
+    return tuple(event for event in shipped_tape() if market_of(event) in markets)
+
+
+def market_of(event: MarketEvent) -> MarketId | None:
+    if isinstance(event, MarketListed):
+        return event.market.id
+    return None if isinstance(event, ReferencePriced) else event.market
 
 
 def shipped_floor(

@@ -156,11 +156,12 @@ def _capital(report: Report) -> Table:
 
 
 def _windows(report: Report) -> Table:
-    one_series = len({row.series for row in report.windows}) == 1
-    one_day = len({clock(row.start, "%Y-%m-%d") for row in report.windows}) == 1
+    shown = [row for row in report.windows if row.ended or any(cell.record or cell.pnl for cell in row.cells)]
+    one_series = len({row.series for row in shown}) == 1
+    one_day = len({clock(row.start, "%Y-%m-%d") for row in shown}) == 1
     rows = [
         line
-        for row in report.windows
+        for row in shown
         for line in _window_lines(row, _window_name(row, with_day=not one_day, with_series=not one_series))
     ]
     columns = (
@@ -171,8 +172,10 @@ def _windows(report: Report) -> Table:
         Column(title="P&L $", right=True),
         Column(title="why", prose=True),
     )
-    scope = f"All of {report.windows[0].series}. " if one_series else ""
+    scope = f"All of {shown[0].series}. " if one_series else ""
     note = f"{scope}For a passed window: the nearest miss, its number against its threshold, and by how much it missed."
+    later = len(report.windows) - len(shown)
+    note += f" {count(later, 'more market')} had been listed whose window was not over." if later else ""
     return Table(title="Windows", columns=columns, rows=tuple(rows), note=note)
 
 

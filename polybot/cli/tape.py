@@ -25,7 +25,11 @@ def import_(
     line = BottomLine()
     summary = import_tape(source_format, source, destination, lambda done, of: line.show(f"{done:,} of {of:,}"))
     line.end()
-    typer.echo(msgspec.json.format(msgspec.json.encode(summary)).decode())
+    typer.echo(_describe(tape_summary(destination)))
+    for kind, count in sorted(summary.counts.items()):
+        typer.echo(f"  {kind:<17}{count:,}")
+    for remark in summary.remarks:
+        typer.secho(f"  left out or changed: {remark}", fg="yellow")
 
 
 @app.command()

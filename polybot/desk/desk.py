@@ -235,7 +235,7 @@ class Desk:
             verdict, reason = Verdict.DOWN, "agent_down"
         else:
             verdict, reason = Verdict.PASSED, tally.code
-        missed = verdict is Verdict.PASSED and tally.rank > MissRank.NEVER_ASKED
+        missed = verdict is Verdict.PASSED and (tally.value != 0 or tally.threshold != 0)  # some reasons have no number
         return WindowRecorded(
             at=at,
             agent=self.agent,

@@ -62,6 +62,7 @@ class Boss:
         await self.dispatcher.commit([started, running])
         if self.room.capital() == 0:
             await self.dispatcher.commit(equal_allocation(self.room, capital, now))
+        await self._note_newcomers()
         if unanswered:
             text = (
                 f"{len(unanswered)} orders were written down but never reached the venue; they are closed, not re-sent"
@@ -71,6 +72,13 @@ class Boss:
         await self.dispatcher.commit_due(now)
         await supervisor.start()
 
+    async def _note_newcomers(self) -> None:
+        """An agent that joins a run later finds the capital allotted already; say so rather than let people wonder."""
+        for desk in self.room.desks.values():
+            if desk.state.capital == 0:
+                text = f"{desk.agent} joined after the capital was allotted and has none; `polybot reset` starts anew"
+                await self.dispatcher.note(Severity.WARNING, "boss", text)
+
     # -- watching -----------------------------------------------------------------------------------------------------
 
     async def watch(self, supervisor: Supervisor) -> None:
@@ -79,7 +87,7 @@ class Boss:
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
             self.last_look = self._clock.monotonic()
-            failure = self._fatal or supervisor.failure()
+            failure = self._fatal or self.dispatcher.failure or supervisor.failure()
             if failure is not None:
                 raise FloorFailed(f"the floor cannot go on: {failure}") from failure
             if self._clock.monotonic() - last_checkpoint >= self._checkpoint_s and self.dispatcher.settled:

@@ -46,6 +46,8 @@ class Dispatcher:
         self._feeds: dict[AgentId, FactFeed] = {}
         self._followers: list[Follower] = []
         self._in_flight = 0
+        self.failure: BaseException | None = None
+        """Why a fact could not be made durable or taken in; with one, the floor and its journal may differ: end it."""
         self._errands: set[asyncio.Task[None]] = set()
         self.last_event_at = Millis(0)
 
@@ -132,6 +134,8 @@ class Dispatcher:
     def _errand_done(self, task: asyncio.Task[None]) -> None:
         self._in_flight -= 1
         self._errands.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.failure = self.failure or task.exception()
 
     async def commit_due(self, now: Millis) -> None:
         while facts := self.room.due(now):

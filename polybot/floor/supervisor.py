@@ -62,6 +62,7 @@ class Keeper:
         """Return once the agent runs (or has crashed for the first time)."""
         started = asyncio.Event()
         self._keeping = asyncio.create_task(self._keep(started), name=f"keeper-{self.spec.name}")
+        self._keeping.add_done_callback(lambda _: started.set())  # its own fault must not keep the floor waiting
         await started.wait()
 
     async def stop(self) -> None:
@@ -124,15 +125,24 @@ class Keeper:
         self._running = self.agent = None
         if agent is not None:
             agent.close()
-        if running is not None and not running.done():
+        if running is None:
+            return
+        running.add_done_callback(_heard)
+        if not running.done():
             running.cancel()
             _, stubborn = await asyncio.wait([running], timeout=self.spec.stop_s)
-            if stubborn:
+            if stubborn:  # its mailbox is closed, and what it asked for last is seen through by the dispatcher
                 logger.bind(action="agent_abandoned").error("{} does not stop; it is left behind", self.spec.name)
 
     async def _change(self, state: AgentState, text: str) -> None:
         self.state, self.text = state, text
         await self._report(self.spec, state, text)
+
+
+def _heard(running: asyncio.Task[None]) -> None:
+    """Take note of how an agent ended, even when nobody waits for it any more."""
+    if not running.cancelled():
+        running.exception()
 
 
 class Supervisor:

@@ -209,6 +209,8 @@ async def _rows(pool: "Pool | None", warnings: list[str]) -> list[int]:
     try:
         async with asyncio.timeout(DATABASE_SECONDS_MAX):
             return [row["seq"] for row in await pool.fetch(SELECT_SEQS, ROWS_KEPT)]
+    except asyncpg.UndefinedTableError:
+        return []  # a database that is still to be migrated has none
     except TROUBLE as error:
         what = str(error) or f"no answer within {DATABASE_SECONDS_MAX:g} s"
         warnings.append(f"the database's checkpoints cannot be read ({what}); those in files are used")

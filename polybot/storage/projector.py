@@ -28,7 +28,7 @@ from polybot.storage.waits import retry_seconds
 if TYPE_CHECKING:
     from polybot.storage.postgres import Connection, Pool
 
-BATCH_ROWS = 1_000
+BATCH_ROWS = 500
 BATCH_SECONDS_MAX = 60.0
 ACQUIRE_SECONDS_MAX = 10.0
 IDLE_SECONDS = 5.0

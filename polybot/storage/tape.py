@@ -122,7 +122,10 @@ class TapeReader:
         version = OPENING.unpack(opening)[1]
         if version != VERSION:
             raise TapeError(f"{self.path}: byte 8: tape version {version}, this program reads {VERSION}; update it")
-        head, payload = self._read_frame(file, OPENING.size, 0)
+        try:
+            head, payload = self._read_frame(file, OPENING.size, 0)
+        except _TornTailError as torn:
+            raise tape_error(self.path, 0, OPENING.size, str(torn), FETCH_AGAIN) from torn
         if head.kind != FrameKind.HEADER:
             raise tape_error(self.path, 0, OPENING.size, "the header is missing", FETCH_AGAIN)
         try:
@@ -184,17 +187,17 @@ class TapeReader:
     def _read_frame(self, file: BinaryIO, offset: int, number: int) -> tuple[FrameHead, bytes]:
         head_bytes = file.read(HEAD_SIZE)
         if len(head_bytes) < HEAD_SIZE:
-            raise _torn(self.path, number, offset, "the file breaks off inside a block's head")
+            raise _TornTailError("the file breaks off inside a block's head")
         head = unpack_head(head_bytes)
         if head.size > PAYLOAD_BYTES_MAX:
             raise tape_error(self.path, number, offset, f"a block of {head.size} bytes cannot be", FETCH_AGAIN)
         payload = file.read(head.size)
         if len(payload) < head.size:
-            raise _torn(self.path, number, offset, f"the file breaks off {len(payload)} bytes into {head.size}")
+            raise _TornTailError(f"the file breaks off {len(payload)} bytes into {head.size}")
         if not checksum_holds(head_bytes, head, payload):
             text = "the checksum does not match: the bytes were changed"
             if not file.read(1):
-                raise _torn(self.path, number, offset, text)
+                raise _TornTailError(text)
             raise tape_error(self.path, number, offset, text, FETCH_AGAIN)
         return head, payload
 
@@ -226,11 +229,7 @@ class TapeReader:
 
 
 class _TornTailError(TapeError):
-    """The last thing in the file is incomplete: what a crash of the recorder leaves."""
-
-
-def _torn(path: Path, number: int, offset: int, trouble: str) -> _TornTailError:
-    return _TornTailError(str(tape_error(path, number, offset, trouble, UNFINISHED)))
+    """The last thing in the file is incomplete: what a crash of the recorder leaves. Says what, not where."""
 
 
 def read_tape(path: Path, *, start: int = 0, allow_unfinished: bool = False) -> Iterator[MarketEvent]:

@@ -4,13 +4,15 @@ An order the journal shows as accepted is matched again at the venue's next chan
 is left of it. An intent with no answer is unknown here: it never arrived.
 """
 
+from collections.abc import Iterator
+
+from polybot.domain.book import Book
 from polybot.domain.events import (
     AnyFact,
     FillConfirmed,
     FillFailed,
     FillMatched,
     IntentRecorded,
-    Liquidity,
     MarketSettled,
     OrderAccepted,
     OrderClosed,
@@ -19,7 +21,7 @@ from polybot.domain.events import (
 from polybot.domain.ids import OrderId, fill_id
 from polybot.domain.market import Side
 from polybot.domain.order import OrderIntent
-from polybot.domain.units import Millis
+from polybot.domain.units import Millis, complement
 from polybot.venue.liquidity import UsedLiquidity, place_of
 from polybot.venue.open_orders import OpenOrders
 
@@ -71,19 +73,19 @@ class Restorer:
         return order is not None and fill.fill == fill_id(fill.order, order.fills + 1)
 
     def _count_as_used(self, fill: FillMatched) -> None:
-        """A taker's fill names its level. A maker's may have come from any that crossed it: it counts at each of them."""
+        """A walk's fills name their levels. One at the order's own limit may have come from any level within that, if
+        the order rested and was crossed: it counts at each of them."""
         market = self._open.markets.get(fill.market)
         if market is None:
             return
         used = UsedLiquidity(self._open.state.used.setdefault(fill.market, {}))
         opposite = Side.SELL if fill.side is Side.BUY else Side.BUY
-        if fill.liquidity is Liquidity.TAKER:
-            used.take(place_of(fill.outcome, opposite, fill.price), fill.shares)
-            return
-        for price, _ in market.books[fill.outcome].levels(opposite):
-            if (price > fill.price) if fill.side is Side.BUY else (price < fill.price):
-                return
-            used.take(place_of(fill.outcome, opposite, price), fill.shares)
+        if fill.price != self._open.state.orders[fill.order].intent.limit:
+            places = {place_of(fill.outcome, opposite, fill.price)}
+        else:
+            places = {place for book in market.books for place in _places_within(book, fill)}
+        for place in sorted(places):
+            used.take(place, fill.shares)
 
     def _rebook(self, fill: FillMatched) -> None:
         state = self._open.state
@@ -95,3 +97,14 @@ class Restorer:
         self._count_as_used(fill)
         if not order.left:  # its closing may be the one fact the crash took
             self._open.plan(fill.at, "match", fill.order)
+
+
+def _places_within(book: Book, fill: FillMatched) -> Iterator[int]:
+    """The places of one token's book that an order could take at the fill's price or better."""
+    same = book.outcome is fill.outcome
+    opposite = Side.SELL if fill.side is Side.BUY else Side.BUY
+    for at, _ in book.levels(opposite if same else fill.side):
+        price = at if same else complement(at)
+        if (price > fill.price) if fill.side is Side.BUY else (price < fill.price):
+            return
+        yield place_of(fill.outcome, opposite, price)

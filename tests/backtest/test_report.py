@@ -301,7 +301,16 @@ def test_two_series_and_two_days_are_told_apart() -> None:
     story = story_of_three_windows()
     eth = msgspec.structs.replace(a_market(96), asset="ETH", series="ETH-15m")
     story.opened(eth)
+    story.window(REVERSION, eth, Verdict.PASSED, "move_too_small")
     assert "29 Sep 09:00–09:15 ETH-15m" in render_text(build_report(story.facts))
+
+
+def test_markets_listed_ahead_are_counted_and_not_told_one_by_one() -> None:
+    story = story_of_three_windows()
+    story.opened(msgspec.structs.replace(a_market(96), series="ETH-15m"))
+    text = render_text(build_report(story.facts))
+    assert "1 more market had been listed" in text
+    assert "29 Sep" not in text
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ class TestTheRecord:
 
     def test_a_window_without_market_data_is_passed_for_that(self):
         floor = Floor(a_plan())
-        (record,) = [r for r in floor.play(listed(MARKET), resolved(MARKET)).of(WindowRecorded)]
+        (record,) = floor.play(listed(MARKET), resolved(MARKET)).of(WindowRecorded)
         assert (record.verdict, record.reason, record.value) == (Verdict.PASSED, "no_market_data", None)
 
     def test_an_agent_that_trades_another_series_says_so(self):

@@ -41,3 +41,7 @@ async def contents(pool: asyncpg.Pool, tables: Sequence[str] = TABLES) -> dict[s
 
 async def wipe(pool: asyncpg.Pool) -> None:
     await pool.execute(f"TRUNCATE {', '.join(TABLES)}")
+
+
+def projector_of(journal: Journal, pool: asyncpg.Pool, **options: Any) -> Projector:
+    return Projector(journal, pool, SystemClock(), random.Random(0), **options)

@@ -14,6 +14,7 @@ from polybot.clock import SystemClock
 from polybot.storage import bus as bus_module
 from polybot.storage.bus import Bus
 from polybot.storage.embedded import embedded_servers
+from polybot.storage.waits import retry_seconds
 
 
 @pytest.fixture
@@ -158,3 +159,12 @@ async def forget_everything(client: redis.asyncio.Redis) -> None:
     """The embedded server does not allow FLUSHALL."""
     async for key in client.scan_iter():
         await client.delete(key)
+
+
+def test_waits_between_tries_grow_to_a_bound_and_are_never_the_same() -> None:
+    chance = random.Random(7)
+    waits = [retry_seconds(failures, chance, first=0.2, most=10.0) for failures in range(1, 40)]
+    assert all(wait <= 10.0 for wait in waits)
+    assert 0.1 <= waits[0] <= 0.2
+    assert all(wait >= 5.0 for wait in waits[6:])
+    assert len(set(waits)) == len(waits)

@@ -1,6 +1,6 @@
 """A paper venue on a bench: one market, its books, a hand on the clock, and every answer it gave, in order."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from polybot.domain.book import BookState
@@ -42,7 +42,7 @@ UP, DOWN = Outcome.UP, Outcome.DOWN
 BUY, SELL = Side.BUY, Side.SELL
 FOK, FAK, GTC, GTD = TimeInForce.FOK, TimeInForce.FAK, TimeInForce.GTC, TimeInForce.GTD
 
-Reply = TypeVar("Reply")
+Reply = TypeVar("Reply", bound=VenueReply)
 Levels = Mapping[str, str]
 
 
@@ -132,7 +132,7 @@ def split(levels: Levels) -> tuple[list[Price], list[Shares]]:
 
 
 class Bench:
-    """`place`, `cancel` and the market's moves happen at the bench's clock; `wait` moves it. Amounts are given as text."""
+    """`place`, `cancel` and the market's moves happen at the bench's clock; `wait` moves it. Amounts are text."""
 
     def __init__(self, market: Market | None = None, *, cash: str = "1000", model: VenueModel = STEADY) -> None:
         self.market = market or a_market()
@@ -178,10 +178,10 @@ class Bench:
 
     # -- we act -------------------------------------------------------------------------------------------------------
 
-    def place(self, limit: str, size: str, **terms: Any) -> OrderId:
+    def place(self, limit: str, size: str, **asked: Any) -> OrderId:
         """Send an order off; it arrives 10 ms later."""
         self.orders += 1
-        terms = {"at": self.now, "market": self.market.id, "fees": self.market.fees} | terms
+        terms: dict[str, Any] = {"at": self.now, "market": self.market.id, "fees": self.market.fees} | asked
         intent = an_intent(self.orders, limit=price(limit), size=shares(size), **terms)
         self.venue.submit(intent, self.now)
         return intent.id
@@ -213,10 +213,9 @@ class Bench:
     def spent(self) -> int:
         return money("1000") - self.state.account.cash
 
-    def answers(self, order: OrderId, kind: Callable[..., Reply]) -> list[Reply]:
+    def answers(self, order: OrderId, kind: type[Reply]) -> list[Reply]:
         """The replies of one kind about an order."""
-        of_kind = [reply for reply in self.replies if isinstance(reply, kind)]  # type: ignore[arg-type]
-        return [reply for reply in of_kind if reply.order == order]  # type: ignore[attr-defined]
+        return [reply for reply in self.replies if isinstance(reply, kind) and reply.order == order]
 
     def fills(self, order: OrderId) -> list[tuple[str, str]]:
         """(price, shares) of an order's fills, as text."""

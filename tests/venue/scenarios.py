@@ -1,4 +1,4 @@
-"""Random stories for the paper venue as plain data, so that one story can be played twice, cut in two, or sent to another process."""
+"""Random stories for the paper venue, as plain data: one story can be played twice, cut in two, told elsewhere."""
 
 import random
 from collections.abc import Callable
@@ -30,7 +30,7 @@ from polybot.venue.matching import Simulator, SimulatorState, new_simulator_stat
 from tests.venue.builders import FEES, START, WINDOW_MS, a_market, an_intent
 
 CENT = 10_000
-CASH = Money(200 * UNIT)
+CASH = Money(60 * UNIT)
 AGENTS = (AgentId("ann"), AgentId("bob"))
 SCHEDULES = (FEES, NO_FEES, FeeSchedule(rate=250_000, exponent=2))
 LONG_AFTER = WINDOW_MS + 600_000
@@ -150,7 +150,8 @@ class Play:
         """Go on with another venue that has this memory."""
         self.venue = Simulator(self.model, self.markets.by_id, state)
 
-    def _order(self, outcome: int, side: str, cents: int, lots: int, tif: str, post_only: bool, life: int) -> None:
+    def _order(self, outcome: int, side: str, cents: int, lots: int, *terms: Any) -> None:
+        tif, post_only, life = terms
         self.orders += 1
         intent = an_intent(
             self.orders,

@@ -3,8 +3,10 @@
 import pytest
 
 from polybot.domain.events import CancelRefused, FillMatched, Liquidity, OrderAccepted, OrderClosed
-from polybot.domain.ids import MarketId
+from polybot.domain.ids import MarketId, OrderId
+from polybot.domain.market import Outcome
 from polybot.domain.units import Millis
+from polybot.venue.fill_models import VenueModel
 from tests.venue.builders import (
     BUY,
     CONFIRM_MS,
@@ -139,22 +141,15 @@ def test_a_held_order_cannot_be_cancelled() -> None:
 
 
 def test_a_cancel_that_overtakes_its_order_finds_nothing_and_the_order_lives() -> None:
-    fast = "tester-000001"
-    model = next(
-        m for m in (_seeded(seed) for seed in range(50)) if m.latency_ms(fast, "cancel") < m.latency_ms(fast, "place")
-    )
+    name = OrderId("tester-000001")
+    models = (VenueModel(seed=seed) for seed in range(50))
+    model = next(model for model in models if model.latency_ms(name, "cancel") < model.latency_ms(name, "place"))
     bench = a_bench(model=model)
     order = bench.place("0.40", "10", tif=GTC)
     bench.cancel(order)
     bench.wait(5_000)
     assert [refused.text for refused in bench.answers(order, CancelRefused)] == ["order not found"]
     assert bench.end(order) is None
-
-
-def _seeded(seed: int):
-    from polybot.venue.fill_models import VenueModel
-
-    return VenueModel(seed=seed)
 
 
 def test_a_grid_that_changed_during_the_hold_ends_the_order() -> None:
@@ -206,7 +201,7 @@ def test_a_level_gone_from_one_outcomes_book_only_is_not_yet_new() -> None:
 
 
 @pytest.mark.parametrize("quoted", [(UP,), (UP, DOWN)])
-def test_buying_down_takes_the_same_shares_as_selling_up(quoted) -> None:
+def test_buying_down_takes_the_same_shares_as_selling_up(quoted: tuple[Outcome, ...]) -> None:
     bench = Bench(a_market(quoted=quoted))
     bench.book(bids={"0.60": "40"}, asks={"0.62": "25"})
     if len(quoted) == 2:
@@ -218,7 +213,7 @@ def test_buying_down_takes_the_same_shares_as_selling_up(quoted) -> None:
 
 
 @pytest.mark.parametrize("quoted", [(UP,), (UP, DOWN)])
-def test_buying_up_takes_the_same_shares_as_selling_down(quoted) -> None:
+def test_buying_up_takes_the_same_shares_as_selling_down(quoted: tuple[Outcome, ...]) -> None:
     bench = Bench(a_market(quoted=quoted))
     bench.book(bids={"0.60": "40"}, asks={"0.62": "25"})
     if len(quoted) == 2:

@@ -1,0 +1,272 @@
+"""The one entrance: the same facts in the same order as a replay, durable before they act, and never half of them."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from polybot.agents.base import FactFeed, Heart
+from polybot.agents.trader import Trader
+from polybot.clock import ReplayClock, SystemClock
+from polybot.desk.room import TradingRoom, equal_allocation
+from polybot.domain.events import (
+    AnyFact,
+    FillMatched,
+    IntentRecorded,
+    Journaled,
+    OrderAccepted,
+    Severity,
+    SystemNoted,
+    TradingPaused,
+)
+from polybot.domain.ids import AgentId, OrderId
+from polybot.domain.units import Millis
+from polybot.floor.dispatch import Dispatcher
+from polybot.risk.limits import Limits
+from polybot.venue.base import VenueUnavailable
+from polybot.venue.matching import Simulator, new_simulator_state
+from polybot.venue.paper import PaperVenue
+from tests.builders import Floor, a_plan, book, first_windows, listed, one_sided, resolved, shipped_floor
+from tests.facts import START
+
+AGENT = AgentId("scripted")
+MARKET = one_sided()
+EVENTS = (listed(MARKET), book(MARKET, 60_000), book(MARKET, 62_000), resolved(MARKET))
+
+
+class ListJournal:
+    """A journal that is a list; `slow` takes a turn of the loop per append, as a disk does."""
+
+    def __init__(self) -> None:
+        self.kept: list[Journaled] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def append(self, facts: Sequence[AnyFact], position: int) -> list[Journaled]:
+        first = len(self.kept) + 1
+        rows = [Journaled(seq=first + n, position=position, fact=fact) for n, fact in enumerate(facts)]
+        self.kept += rows
+        await asyncio.sleep(0)
+        await self.gate.wait()
+        return rows
+
+
+class RunningFloor:
+    """The real traders and the paper venue behind a dispatcher, in lockstep, over what a replay would play."""
+
+    def __init__(self, like: Floor, venue: Any = None) -> None:
+        self.room = TradingRoom(like.plans, like.limits)
+        simulator = Simulator(like.model, self.room.markets.by_id, new_simulator_state(like.capital))
+        self.journal, self.clock = ListJournal(), ReplayClock(Millis(START))
+        self.dispatcher = Dispatcher(
+            self.room, venue or PaperVenue(simulator), self.journal, self.clock, lockstep=True, patience_s=5
+        )
+        self.capital, self.began = like.capital, like.facts[0].at
+        self.tasks: dict[AgentId, asyncio.Task[None]] = {}
+
+    async def __aenter__(self) -> "RunningFloor":
+        await self.dispatcher.commit(equal_allocation(self.room, self.capital, self.began))
+        for agent, desk in self.room.desks.items():
+            trader = Trader(
+                desk,
+                Heart(SystemClock().monotonic),
+                self.dispatcher.carry_out,
+                lambda box, agent=agent: self.dispatcher.attach_mailbox(agent, box),
+            )
+            self.tasks[agent] = asyncio.create_task(trader.run())
+        await asyncio.sleep(0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.journal.gate.set()
+        for task in self.tasks.values():
+            task.cancel()
+        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+
+    async def play(self, events: Sequence[Any]) -> None:
+        for event in events:
+            self.clock.move_to(event.received)
+            await self.dispatcher.publish(event)
+
+    @property
+    def facts(self) -> list[AnyFact]:
+        return [entry.fact for entry in self.journal.kept]
+
+
+async def test_the_running_floor_does_what_a_replay_does_fact_by_fact():
+    events = first_windows(2)
+    replayed = shipped_floor(())
+    replayed.play(*events)
+    async with RunningFloor(replayed) as floor:
+        await floor.play(events)
+        assert floor.facts == replayed.facts
+        assert sum(isinstance(fact, FillMatched) for fact in floor.facts) >= 4
+        assert [entry.position for entry in floor.journal.kept] == replayed.positions
+        assert floor.room.state.desks == replayed.room.state.desks
+
+
+async def test_so_does_a_floor_of_five_scripted_agents_that_all_want_the_same():
+    like = Floor(
+        *(a_plan(f"agent-{n}", orders_per_window=5) for n in range(5)), limits=Limits(floor_capital_share=100_000)
+    )
+    like.play(*EVENTS)
+    async with RunningFloor(like) as floor:
+        await floor.play(EVENTS)
+        assert floor.facts == like.facts
+
+
+async def test_an_intent_is_durable_before_its_order_is_sent():
+    class WatchedVenue:
+        def __init__(self) -> None:
+            self.journaled_at_sending: list[bool] = []
+
+        async def place(self, order: Any, now: Millis) -> None:
+            intents = [f.intent.id for f in floor.facts if isinstance(f, IntentRecorded)]
+            self.journaled_at_sending.append(order.intent.id in intents and floor.journal.gate.is_set())
+
+        def advance(self, now: Millis) -> list[Any]:
+            return []
+
+        def observe(self, event: Any, state: Any) -> list[Any]:
+            return []
+
+    venue = WatchedVenue()
+    floor = RunningFloor(Floor(a_plan()), venue)
+    async with floor:
+        await floor.play(EVENTS[:1])
+        floor.journal.gate.clear()
+        playing = asyncio.create_task(floor.play(EVENTS[1:2]))
+        await asyncio.sleep(0.01)
+        assert venue.journaled_at_sending == []  # the disk is not done yet
+        floor.journal.gate.set()
+        await playing
+        assert venue.journaled_at_sending == [True]
+
+
+class TestNeverHalf:
+    async def test_a_trader_stopped_while_its_intent_is_being_written_still_has_its_order_sent(self):
+        async with RunningFloor(Floor(a_plan())) as floor:
+            await floor.play(EVENTS[:1])
+            floor.journal.gate.clear()
+            playing = asyncio.create_task(floor.play(EVENTS[1:2]))
+            await asyncio.sleep(0.01)
+            assert not floor.dispatcher.settled  # no checkpoint now: the desk is ahead of the journal
+            floor.tasks[AGENT].cancel()
+            await asyncio.sleep(0)
+            floor.journal.gate.set()
+            playing.cancel()
+            await asyncio.sleep(0.01)
+            assert floor.dispatcher.settled
+            await floor.dispatcher.commit(floor.dispatcher.venue.advance(Millis(START + 61_000)))
+            assert [f.order for f in floor.facts if isinstance(f, OrderAccepted)] == ["scripted-000001"]
+
+    async def test_facts_journaled_for_somebody_who_is_stopped_are_taken_in_all_the_same(self):
+        async with RunningFloor(Floor(a_plan())) as floor:
+            followed: list[Journaled] = []
+            floor.dispatcher.follow(followed.extend)
+            floor.journal.gate.clear()
+            paused = TradingPaused(
+                at=Millis(START), agent=None, breaker="by_hand", value=1, limit=0, text="", until=None
+            )
+            asking = asyncio.create_task(floor.dispatcher.commit([paused]))
+            await asyncio.sleep(0.01)
+            asking.cancel()
+            floor.journal.gate.set()
+            await asyncio.sleep(0.01)
+            assert "by_hand" in floor.room.state.pauses
+            assert [entry.fact for entry in followed] == [paused]
+
+    async def test_the_journals_error_reaches_whoever_asked(self):
+        async with RunningFloor(Floor(a_plan())) as floor:
+
+            async def broken(facts: Sequence[AnyFact], position: int) -> list[Journaled]:
+                raise OSError("disk full")
+
+            floor.journal.append = broken  # type: ignore[method-assign]
+            with pytest.raises(OSError, match="disk full"):
+                await floor.dispatcher.note(Severity.INFO, "test", "hello")
+            assert floor.dispatcher.settled
+
+    async def test_nothing_to_commit_is_no_work(self):
+        async with RunningFloor(Floor(a_plan())) as floor:
+            before = len(floor.journal.kept)
+            await floor.dispatcher.commit([])
+            assert len(floor.journal.kept) == before
+
+
+class TestAVenueThatDoesNotAnswer:
+    class Mute:
+        async def place(self, order: Any, now: Millis) -> None:
+            raise VenueUnavailable("timed out")
+
+        def advance(self, now: Millis) -> list[Any]:
+            return []
+
+        def observe(self, event: Any, state: Any) -> list[Any]:
+            return []
+
+    def limits(self) -> Limits:
+        return Limits(call_failure_calls_min=3)
+
+    async def play(self, markets: int) -> RunningFloor:
+        like = Floor(a_plan(), limits=self.limits())
+        floor = RunningFloor(like, self.Mute())
+        async with floor:
+            for number in range(markets):
+                market = one_sided(number, window_start=Millis(START + number))
+                await floor.play([listed(market, START + 60_000), book(market, 60_000)])
+        return floor
+
+    async def test_is_never_sent_the_same_order_twice_and_a_person_is_told(self):
+        floor = await self.play(1)
+        (note,) = [f for f in floor.facts if isinstance(f, SystemNoted)]
+        assert (note.severity, note.component) == (Severity.WARNING, "venue")
+        assert "scripted-000001: timed out" in note.text
+        assert list(floor.room.desks[AGENT].state.orders) == [OrderId("scripted-000001")]
+
+    async def test_too_few_failed_calls_pause_nothing(self):
+        assert not [f for f in (await self.play(2)).facts if isinstance(f, TradingPaused)]
+
+    async def test_too_many_pause_the_floor_once(self):
+        floor = await self.play(5)
+        (paused,) = [f for f in floor.facts if isinstance(f, TradingPaused)]
+        assert (paused.breaker, paused.agent, paused.value, paused.limit) == ("venue_calls", None, 1.0, 0.1)
+        assert "venue_calls" in floor.room.state.pauses
+
+
+async def test_a_stuck_trader_does_not_hold_the_tape_for_ever():
+    floor = RunningFloor(Floor(a_plan()))
+    floor.dispatcher._patience_s = 0.02
+    async with floor:
+        floor.room.desks[AGENT].strategy.script = lambda view: None  # type: ignore[attr-defined]
+        floor.tasks[AGENT].cancel()  # it is gone, and nobody has closed its mailbox yet
+        await asyncio.wait_for(floor.play(EVENTS[:2]), 1)
+
+
+async def test_drained_waits_for_every_feed_that_somebody_still_reads():
+    async with RunningFloor(Floor(a_plan())) as floor:
+        read, gone = FactFeed(Heart(SystemClock().monotonic)), FactFeed(Heart(SystemClock().monotonic))
+        floor.dispatcher.attach_feed(AgentId("auditor"), read)
+        floor.dispatcher.attach_feed(AgentId("monitor"), gone)
+        gone.close()
+        await floor.dispatcher.note(Severity.INFO, "test", "hello")
+        waiting = asyncio.create_task(floor.dispatcher.drained())
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        await read.next()
+        read.done()
+        reading = asyncio.create_task(read.next())
+        await asyncio.wait_for(waiting, 1)
+        reading.cancel()
+
+
+async def test_fills_reach_the_feeds_in_the_order_of_the_journal():
+    async with RunningFloor(Floor(a_plan())) as floor:
+        feed = FactFeed(Heart(SystemClock().monotonic))
+        floor.dispatcher.attach_feed(AgentId("auditor"), feed)
+        before = len(floor.journal.kept)
+        await floor.play(EVENTS)
+        seqs = [(await feed.next()).seq for _ in range(len(floor.journal.kept) - before)]
+        assert seqs == list(range(before + 1, len(floor.journal.kept) + 1))
+        assert any(isinstance(fact, FillMatched) for fact in floor.facts)
