@@ -37,7 +37,7 @@ from polybot.storage.tape import TapeReader, merge_tapes
 from polybot.stores import FloorStores, journal_path, make_room
 from polybot.venue.matching import Simulator, new_simulator_state
 from polybot.venue.paper import PaperVenue
-from polybot.web.server import Application, CannotListen, WebServer, create_app, serve
+from polybot.web.server import CannotListen, WebServer, create_app, serve
 from polybot.web.source import FloorSource
 
 LOCKSTEP_PATIENCE_FACTOR = 2.0
@@ -84,7 +84,7 @@ async def run_floor(settings: Settings, stop: asyncio.Event, on_open: Callable[[
         stores = await FloorStores.open(database_url, redis_url, journal, settings.data_dir)
         stack.push_async_callback(stores.close)
         floor = await _Floor.restore(settings, tape, journal, stores)
-        web = await _serve(settings, create_app(FloorSource(floor.board, stores), extra_hosts=settings.web_hosts))
+        web = await _serve(settings, FloorSource(floor.board, stores))
         stack.push_async_callback(web.close)
         page = page_note(settings.data_dir)
         page.write_text(web.url + "\n")
@@ -107,15 +107,15 @@ async def run_floor(settings: Settings, stop: asyncio.Event, on_open: Callable[[
     return RunOutcome(finished=finished, reason=reason, facts=facts, data_dir=settings.data_dir, tape=settings.tape)
 
 
-async def _serve(settings: Settings, app: Application) -> WebServer:
-    """On the port asked for. Where nobody asked and the usual one is taken, on any free one: the page still comes up."""
+async def _serve(settings: Settings, source: FloorSource) -> WebServer:
+    """On the port asked for. Where nobody asked and the usual one is taken, on any free one: the page comes up."""
     try:
-        return await serve(app, settings.web_host, settings.web_port)
+        return await serve(create_app(source, extra_hosts=settings.web_hosts), settings.web_host, settings.web_port)
     except CannotListen as error:
         if "web_port" in settings.model_fields_set:
             raise
         logger.bind(action="open").warning("{}; another port is used", error)
-        return await serve(app, settings.web_host, 0)
+        return await serve(create_app(source, extra_hosts=settings.web_hosts), settings.web_host, 0)
 
 
 def page_note(data_dir: Path) -> Path:
@@ -186,8 +186,8 @@ class _Floor:
         gone = [agent for agent in was.memory.room.desks if agent not in was.room.desks]
         if gone:
             raise BadInput(
-                f"{', '.join(gone)} took part in the run in {settings.data_dir} and is not configured any more: give back "
-                "its file in configs/strategies, or type `polybot reset` to put that run away and start anew"
+                f"{', '.join(gone)} took part in the run in {settings.data_dir} and is not configured any more: "
+                "give back its file in configs/strategies, or type `polybot reset` to put that run away"
             )
         return cls(settings, tape, journal, stores, was)
 

@@ -20,12 +20,11 @@ def redact(text: str) -> str:
     return URL_PASSWORD.sub(r"\1***@", text)
 
 
-def set_up(style: Literal["auto", "pretty", "json"], level: str, write: Callable[[object], None] | None = None) -> None:
-    """Send logs to stderr, or to `write`, in the chosen form; auto is pretty on a terminal, JSON lines elsewhere."""
-    pretty = style == "pretty" or (style == "auto" and sys.stderr.isatty())
+def set_up(style: Literal["pretty", "json"], level: str, write: Callable[[object], None] | None = None) -> None:
+    """Send logs to stderr, or to `write`: readable, or as JSON lines (as the container image sets it)."""
     logger.remove()
     logger.configure(extra={"action": "-"}, patcher=_redact_record)
-    if pretty:
+    if style == "pretty":
         logger.add(
             write or sys.stderr,
             format=PRETTY,

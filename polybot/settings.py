@@ -127,7 +127,8 @@ class Settings(BaseSettings):
     config_dir: Path = Field(default_factory=configs_dir)
     strategies_dir: Path | None = None
     """A folder of your own strategy files, beside the shipped ones."""
-    log_format: Literal["auto", "pretty", "json"] = "auto"
+    log_format: Literal["pretty", "json"] = "pretty"
+    """The container image sets json: one object a line."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     checkpoint_s: float = Field(30.0, gt=0, le=3600)
     agent_hang_s: float = Field(10.0, gt=0, le=600)

@@ -7,7 +7,6 @@ import errno
 from collections.abc import Collection
 
 from aiohttp import web
-from aiohttp.web import Application as Application
 
 from polybot.domain.errors import PolybotError
 from polybot.floor.status import StatusSource
