@@ -140,6 +140,7 @@ class _Floor:
         self.settings, self.tape, self.journal, self.stores, self.recovered = settings, tape, journal, stores, was
         self.clock = ReplayClock(was.now or Millis(tape.totals.first_ms if tape.totals else 0))
         self.room: TradingRoom = was.room
+        self.room.absent.update(self.room.desks)  # until their agents run: nobody has looked at anything yet
         self.dispatcher = Dispatcher(
             was.room,
             PaperVenue(was.venue),

@@ -189,7 +189,11 @@ def test_the_books_and_indicators_are_where_they_were():
 def scripted(cut_after: type[AnyFact]) -> tuple[Kept, int]:
     market = one_sided()
     floor = Floor(a_plan(), model=VenueModel(latency_median_ms=100, latency_spread=0, confirm_ms=3_000))
-    tape = [listed(market), *(book(market, at) for at in range(60_000, 66_000, 500)), resolved(market)]
+    tape: list[MarketEvent] = [
+        listed(market),
+        *(book(market, at) for at in range(60_000, 66_000, 500)),
+        resolved(market),
+    ]
     kept = Kept(floor, tape)
     cut = next(e.seq for e in kept.journal if isinstance(e.fact, cut_after))
     return kept, cut

@@ -140,6 +140,8 @@ class Journal:
             pending.done.set_result([])
             return pending.done
         with self._work:
+            if self._failure is not None:  # the writer may have ended since we looked: nobody would ever answer
+                raise self._failure
             self._next_seq += len(facts)
             self._pending.append(pending)
             self._pending_facts += len(facts)

@@ -58,7 +58,7 @@ class Talk:
         return [v for s in self.room.affected(event, state) for v in self.room.step(event, s, self.now)]
 
     def tell(self, kind: type, **fields: Any) -> AnyFact:
-        fact = kind(at=self.now, **fields)
+        fact: AnyFact = kind(at=self.now, **fields)
         self.room.apply(fact)
         return fact
 

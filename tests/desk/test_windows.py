@@ -143,6 +143,15 @@ class TestGhosts:
         assert (record.verdict, record.reason, record.fills) == (Verdict.PASSED, "fill_failed", 0)
         assert (len(floor.of(FillFailed)), floor.of(TradeSettled)) == (1, [])
 
+    def test_a_market_is_not_forgotten_while_a_fill_in_it_may_still_be_confirmed(self):
+        """Confirmed over eleven minutes after the match, when the market would have been forgotten by now."""
+        floor = Floor(a_plan(), model=VenueModel(latency_median_ms=1, latency_spread=0, confirm_ms=700_000))
+        floor.play(listed(MARKET), book(MARKET, 890_000), book(MARKET, 892_000), resolved(MARKET))
+        later = [listed(one_sided(5), MARKET.window_end + after) for after in (601_000, 700_000)]
+        floor.play(*later)
+        assert len(floor.of(TradeSettled)) == 1
+        assert floor.desk_cash() == floor.venue.state.account.cash
+
     def test_an_order_nobody_ever_answers_does_not_keep_the_record_back_for_ever(self):
         floor = Floor(a_plan())
         floor.play(listed(MARKET), book(MARKET, 60_000))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -68,12 +69,8 @@ class RunningFloor:
     async def __aenter__(self) -> "RunningFloor":
         await self.dispatcher.commit(equal_allocation(self.room, self.capital, self.began))
         for agent, desk in self.room.desks.items():
-            trader = Trader(
-                desk,
-                Heart(SystemClock().monotonic),
-                self.dispatcher.carry_out,
-                lambda box, agent=agent: self.dispatcher.attach_mailbox(agent, box),
-            )
+            attach = partial(self.dispatcher.attach_mailbox, agent)
+            trader = Trader(desk, Heart(SystemClock().monotonic), self.dispatcher.carry_out, attach)
             self.tasks[agent] = asyncio.create_task(trader.run())
         await asyncio.sleep(0)
         return self

@@ -126,7 +126,7 @@ class TestVenueCalls:
         assert len(rate._calls) == CallRate.CALLS_MAX
 
 
-# -- as facts, in a room ------------------------------------------------------------------------------------------------
+# -- as facts, in a room ----------------------------------------------------------------------------------------------
 
 
 def losing_floor(losses: int, at: int = START) -> Floor:

@@ -62,9 +62,7 @@ def seen(**changes: Any) -> Circumstances:
     return msgspec.structs.replace(circumstances, **changes)
 
 
-SIZES_AT_HALF = {"limit": price("0.50")}
-
-# rule, what is just allowed, what is just too much, the number that failed, and the bound it failed (in the text's units)
+# rule, what is just allowed, what is just too much, the number that failed, and the bound it failed
 RULES: list[tuple[str, dict[str, Any], dict[str, Any], float, float]] = [
     ("floor_paused", {}, {"seen": {"floor_pause": "daily_loss"}}, 1, 0),
     ("agent_paused", {}, {"seen": {"agent_pause": "loss_streak"}}, 1, 0),
@@ -207,7 +205,7 @@ def test_a_refusal_is_a_fact_anybody_can_read():
     assert "rule" in SignalRefused.__struct_fields__
 
 
-# -- no sequence of approvals gets past the limits ----------------------------------------------------------------------
+# -- no sequence of approvals gets past the limits ------------------------------------------------------------------
 
 AGENTS = [AgentId(f"agent-{number}") for number in range(6)]
 wishes = st.tuples(

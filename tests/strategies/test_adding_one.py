@@ -21,7 +21,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "strategies.md").read_tex
 def block(language: str) -> str:
     """The page's only fenced block of this language."""
     (found,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-    return found
+    return str(found)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ class TestThePageIsTrue:
     @pytest.mark.parametrize("name", ["momentum", "mean_reversion", "volume_spike"])
     def test_every_parameter_and_its_default_is_in_its_table(self, name):
         part = self.section("The three that ship").split(f"\n**{name}**")[1].split("\n**")[0]
-        told = {}
+        told: dict[str, float] = {}
         for names, values in re.findall(r"^\| (`[^|]+`) \| ([^|]+) \|", part, re.MULTILINE):
             told |= dict(zip(re.findall(r"`(\w+)`", names), (float(v) for v in values.split(",")), strict=True))
         parameters = find_strategies()[name].parameters_type()

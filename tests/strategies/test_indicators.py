@@ -1,7 +1,7 @@
 """Running figures against a slow recomputation from everything that ever happened, and their memory."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 
 import pytest
 from hypothesis import given
@@ -162,7 +162,7 @@ def test_memory_is_bounded_by_the_window_not_by_the_messages():
         if at % 10 == 0:
             for volume_figure in (ratio, balance):
                 volume_figure.on_trade(trade(MARKET, at))
-    kept = [
+    kept: list[Sized] = [
         move._samples,
         mean._samples,
         distance._samples,
