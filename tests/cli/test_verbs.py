@@ -1,0 +1,102 @@
+"""The verbs as a person types them, in a process of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TAPE = ROOT / "polybot/tapes/btc15m_l2.tape"
+
+
+def polybot(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("POLYBOT_")}
+    return subprocess.run(
+        [sys.executable, "-m", "polybot", *words],
+        cwd=ROOT,
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_backtest_prints_the_report_and_writes_it_with_plots(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    done = polybot("backtest", "--html", str(page))
+    assert done.returncode == 0
+    assert "The money adds up" in done.stdout
+    assert "The audit passed" in done.stdout
+    assert "plotly" in page.read_text().lower()
+
+
+def test_the_same_backtest_prints_the_same_bytes_under_another_hash_seed() -> None:
+    first, second = (polybot("backtest", PYTHONHASHSEED=seed).stdout for seed in ("1", "2"))
+    assert first == second
+
+
+def test_a_backtest_of_one_strategy_runs_only_that_one() -> None:
+    done = polybot("backtest", "--strategy", "momentum")
+    assert "mean_reversion" not in done.stdout
+    assert "momentum" in done.stdout
+
+
+def test_an_unknown_strategy_is_refused_with_those_there_are() -> None:
+    done = polybot("backtest", "--strategy", "astrology")
+    assert done.returncode == 1
+    assert "configured are mean_reversion, momentum, volume_spike" in done.stderr
+
+
+def test_an_unknown_setting_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    done = polybot("run", "--data-dir", str(tmp_path / "data"), POLYBOT_SPEDD="3")
+    assert done.returncode == 1
+    assert "did you mean POLYBOT_SPEED" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_tape_says_what_it_holds_and_what_it_does_not() -> None:
+    shown = polybot("tape", "show", str(TAPE), "--events", "1").stdout
+    assert "CC BY 4.0" in shown
+    assert "neither trades nor reference prices" in shown
+    assert '"event":"MarketListed"' in shown
+
+
+def test_a_whole_tape_is_verified_and_a_damaged_one_named_by_place(tmp_path: Path) -> None:
+    assert "every block is whole" in polybot("tape", "verify", str(TAPE)).stdout
+    damaged = tmp_path / "damaged.tape"
+    content = bytearray(TAPE.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    refused = polybot("tape", "verify", str(damaged))
+    assert refused.returncode == 1
+    assert "damaged.tape: block" in refused.stderr
+    assert "byte" in refused.stderr
+
+
+def test_an_unknown_format_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    done = polybot("tape", "import", "vhs", str(tmp_path), str(tmp_path / "out.tape"))
+    assert done.returncode == 1
+    assert "btc15m_l2" in done.stderr
+    assert not (tmp_path / "out.tape").exists()
+
+
+def test_status_without_a_floor_says_how_to_start_one(tmp_path: Path) -> None:
+    done = polybot("status", POLYBOT_DATA_DIR=str(tmp_path), POLYBOT_WEB_PORT="1")
+    assert done.returncode == 1
+    assert "run" in done.stderr
+
+
+def test_a_missing_database_url_is_an_error_where_own_servers_are_forbidden(tmp_path: Path) -> None:
+    done = polybot("run", "--data-dir", str(tmp_path / "data"), POLYBOT_EMBEDDED="never")
+    assert done.returncode == 1
+    assert "POLYBOT_DATABASE_URL is not set" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["run", "backtest", "status", "migrate", "reset", "bench", "tape", "journal"])
+def test_every_verb_explains_itself(verb: str) -> None:
+    done = polybot(verb, "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
