@@ -31,7 +31,7 @@ from polybot.floor.teller import tell
 from polybot.recovery import FloorMemory, Recovered, decode_memory, encode_memory, new_memory, recover, unanswered
 from polybot.risk.audit import Auditor
 from polybot.settings import Settings, load_plans
-from polybot.storage.embedded import embedded_servers
+from polybot.storage.embedded import EmbeddedServers, embedded_servers
 from polybot.storage.journal import Journal
 from polybot.storage.tape import TapeReader, merge_tapes
 from polybot.stores import FloorStores, journal_path, make_room
@@ -67,13 +67,7 @@ async def run_floor(settings: Settings, stop: asyncio.Event, on_open: Callable[[
     """Open the floor on a tape, play it, close it in order. Raises FloorFailed where only a restart can help."""
     tape = TapeReader(settings.tape)
     async with AsyncExitStack() as stack:
-        servers = await stack.enter_async_context(
-            embedded_servers(
-                settings.data_dir / "servers",
-                postgres=_own_server(settings, "database_url"),
-                valkey=_own_server(settings, "redis_url"),
-            )
-        )
+        servers = await _servers(settings, stack)
         database_url = settings.database_url or servers.database_url
         redis_url = settings.redis_url or servers.redis_url
         went = await make_room(settings.data_dir, servers.database_url)
@@ -99,10 +93,11 @@ async def run_floor(settings: Settings, stop: asyncio.Event, on_open: Callable[[
             )
         )
         finished, reason = await floor.run(stop)
-        await stores.drain()
         if finished and settings.at_end == "hold":
             logger.bind(action="held").info("the tape is over; the page stays up until this is stopped")
+            floor.board.finished = True
             await stop.wait()
+        await stores.drain()
         facts = [entry.fact for entry in journal.read()]
     return RunOutcome(finished=finished, reason=reason, facts=facts, data_dir=settings.data_dir, tape=settings.tape)
 
@@ -123,14 +118,16 @@ def page_note(data_dir: Path) -> Path:
     return data_dir / "page.url"
 
 
-def _own_server(settings: Settings, setting: str) -> bool:
-    if getattr(settings, setting) is not None:
-        return False
+async def _servers(settings: Settings, stack: AsyncExitStack) -> EmbeddedServers:
+    """Our own servers for what no URL is given for. Raises BadInput where that is forbidden."""
+    postgres, valkey = settings.database_url is None, settings.redis_url is None
+    if not postgres and not valkey:
+        return EmbeddedServers()
     if settings.embedded == "never":
-        raise BadInput(
-            f"POLYBOT_{setting.upper()} is not set, and POLYBOT_EMBEDDED=never forbids a server of our own: set the URL"
-        )
-    return True
+        missing = "POLYBOT_DATABASE_URL" if postgres else "POLYBOT_REDIS_URL"
+        raise BadInput(f"{missing} is not set, and POLYBOT_EMBEDDED=never forbids a server of our own: set the URL")
+    own = embedded_servers(settings.data_dir / "servers", postgres=postgres, valkey=valkey)
+    return await stack.enter_async_context(own)
 
 
 class _Floor:
@@ -194,7 +191,7 @@ class _Floor:
 
     async def run(self, stop: asyncio.Event) -> tuple[bool, str]:
         """Play until the tape ends, somebody stops it, or something vital fails."""
-        self.stores.start(self.board)
+        self.stores.start(self.board, self.dispatcher.note)
         missing = unanswered(self.room, self.recovered.venue, self.clock.now_ms())
         await self.boss.open(self.supervisor, self._started(), self.settings.capital_money, missing)
         watching = asyncio.create_task(self.boss.watch(self.supervisor), name="boss-watch")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import SettingsError as UnreadableSetting
 
 from polybot.desk.desk import AgentPlan
 from polybot.desk.sizing import Execution
@@ -163,6 +164,8 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(f"[limits] in configs/floor.toml (or {PREFIX}LIMITS__...): {error}") from error
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(dict(item)) for item in error.errors())) from error
+    except UnreadableSetting as error:
+        raise SettingsError(f"{error}: lists are JSON, for instance POLYBOT_WEB_HOSTS='[\"polybot\"]'") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"configs/floor.toml is not TOML: {error}") from error
     return settings

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,7 +11,7 @@ from loguru import logger
 
 from polybot.clock import SystemClock
 from polybot.domain.errors import PolybotError
-from polybot.domain.events import RunEnded
+from polybot.domain.events import RunEnded, Severity
 from polybot.domain.ids import SeriesId
 from polybot.domain.units import Millis
 from polybot.floor.status import MarketStatus, StoreState, StoreStatus
@@ -20,6 +20,7 @@ from polybot.recovery import MEMORY_VERSION
 from polybot.storage import checkpoint, postgres
 from polybot.storage.bus import Bus
 from polybot.storage.journal import Journal
+from polybot.storage.journal_file import JournalInUseError, lock_for_writing
 from polybot.storage.migrate import migrate
 from polybot.storage.projector import Projector
 from polybot.web.json_form import to_plain
@@ -31,8 +32,17 @@ TICK_EVERY_S = 0.25
 DRAIN_SECONDS_MAX = 10.0
 """An ordered stop waits this long for Postgres to catch up; the next start carries on with what is left."""
 LAG_ROWS_OK = 5_000
+LOOK_EVERY_S = 1.0
 FLOOR_FOLDER = "floor"
 PUT_AWAY = "finished"
+
+
+class StoreError(PolybotError):
+    """A store would not do what it must; the text says what and what to do."""
+
+
+Note = Callable[[Severity, str, str], Awaitable[None]]
+"""Writes a system event: how bad, which part, in words."""
 
 
 class FloorView(Protocol):
@@ -65,8 +75,9 @@ class FloorStores:
         bus = Bus(redis_url, SystemClock(), random.Random(2)) if redis_url is not None else None
         return cls(data_dir, journal, pool, bus)
 
-    def start(self, floor: FloorView) -> None:
-        """Begin to carry facts and ticks out."""
+    def start(self, floor: FloorView, note: Note) -> None:
+        """Begin to carry facts and ticks out; what comes and goes is noted."""
+        self._tasks.append(asyncio.create_task(self._watch(note), name="stores-watch"))
         if self._projector is not None:
             self._tasks.append(asyncio.create_task(self._project(self._projector), name="projector"))
         if self._bus is not None:
@@ -78,6 +89,20 @@ class FloorStores:
             await projector.run()
         except PolybotError as error:  # the database needs a person; the floor goes on, /health says so
             logger.bind(action="projection").error("{}", error)
+
+    async def _watch(self, note: Note) -> None:
+        """Outages begin and end in the log and in system_events, not only in /health (R22)."""
+        was = {"database": StoreState.OK, "redis": StoreState.OK}
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            for name, now in (("database", self.database()), ("redis", self.redis())):
+                if StoreState.DEGRADED in (now.state, was[name]) or now.state is was[name]:
+                    continue
+                was[name] = now.state
+                if now.state is StoreState.DOWN:
+                    await note(Severity.WARNING, name, f"{name} is away, the floor goes on without it: {now.detail}")
+                else:
+                    await note(Severity.INFO, name, f"{name} is back")
 
     async def _tick(self, bus: Bus, floor: FloorView) -> None:
         while True:
@@ -200,13 +225,29 @@ def is_finished(path: Path) -> bool:
     return bool(last) and isinstance(last[-1].fact, RunEnded) and last[-1].fact.finished
 
 
+def is_running(data_dir: Path) -> bool:
+    """Whether a floor is writing to this folder's journal."""
+    path = journal_path(data_dir)
+    if not path.exists():
+        return False
+    try:
+        lock_for_writing(path).close()
+    except JournalInUseError:
+        return True
+    return False
+
+
 def put_away(data_dir: Path) -> Path | None:
-    """Move a run's folder aside, whole; nothing is deleted. None where there is none."""
+    """Move a run's folder aside, whole; nothing is deleted. None where there is none.
+
+    Raises JournalInUseError while a floor is writing there.
+    """
     folder = data_dir / FLOOR_FOLDER
     if not folder.exists():
         return None
     number = 1 + max((int(old.name.rpartition("-")[2]) for old in data_dir.glob(f"{PUT_AWAY}-[0-9]*")), default=0)
-    return folder.rename(data_dir / f"{PUT_AWAY}-{number:04d}")
+    with lock_for_writing(journal_path(data_dir)):
+        return folder.rename(data_dir / f"{PUT_AWAY}-{number:04d}")
 
 
 async def migrate_database(database_url: str) -> list[str]:
@@ -220,10 +261,14 @@ async def migrate_database(database_url: str) -> list[str]:
 
 
 async def wipe_database(database_url: str) -> None:
-    """Drop everything our role owns in this database; the journal of the run it shows is put away, not lost."""
+    """Empty the database; the journal of the run it shows is put away, not lost. Raises StoreError if it cannot be."""
     pool = await postgres.open_pool(database_url, connections_max=1)
     try:
-        await pool.execute("DROP OWNED BY CURRENT_USER CASCADE")
+        await pool.execute("DROP SCHEMA IF EXISTS public CASCADE; CREATE SCHEMA public")
+    except postgres.REFUSALS as error:
+        raise StoreError(f"the database could not be emptied: {error}; do it by hand, or give an empty one") from error
+    except postgres.OUTAGES as error:
+        raise StoreError(f"the database could not be emptied: {error}; is it running?") from error
     finally:
         await pool.close()
 
@@ -231,9 +276,11 @@ async def wipe_database(database_url: str) -> None:
 async def make_room(data_dir: Path, own_database_url: str | None) -> Path | None:
     """Before a start on our own servers: a finished run is put away, and a database that shows no run of ours emptied.
 
-    Returns where the finished run went. A database that is not our own is never touched here.
+    Returns where the finished run went. With a database that is not our own, nothing is touched: a finished run stays.
     """
+    if own_database_url is None:
+        return None
     went = put_away(data_dir) if is_finished(journal_path(data_dir)) else None
-    if own_database_url is not None and not journal_path(data_dir).exists():
+    if not journal_path(data_dir).exists():
         await wipe_database(own_database_url)
     return went

@@ -11,7 +11,7 @@ from polybot.app import page_note
 from polybot.domain.errors import BadInput
 from polybot.settings import Settings, load_settings
 from polybot.storage.journal_verify import verify as verify_journal
-from polybot.stores import journal_path, migrate_database, put_away, wipe_database
+from polybot.stores import is_running, journal_path, migrate_database, put_away, wipe_database
 from polybot.web.status_text import fetch_status, render_status
 
 journal = typer.Typer(help="The floor's memory of record.", no_args_is_help=True)
@@ -57,9 +57,11 @@ def reset(
     if not yes:
         what = f"the run in {settings.data_dir}" + (" and EMPTY the database" if database else "")
         typer.confirm(f"Put away {what}?", abort=True)
-    went = put_away(settings.data_dir)
+    if is_running(settings.data_dir):
+        raise BadInput(f"a floor is running on {settings.data_dir}: stop it first")
     if url is not None:
         asyncio.run(wipe_database(url))
+    went = put_away(settings.data_dir)
     typer.echo(f"the run is kept in {went}" if went else f"{settings.data_dir} holds no run")
 
 

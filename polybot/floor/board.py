@@ -58,6 +58,7 @@ class Board:
     def __init__(self, room: TradingRoom, clock: Clock, wall_ms: Callable[[], Millis], state: BoardState) -> None:
         self.room, self._clock, self._wall_ms, self.state = room, clock, wall_ms, state
         self.info: RunInfo | None = None
+        self.finished = False
         self.boss: Boss | None = None
         self.supervisor: Supervisor | None = None
         self.stores: Stores | None = None
@@ -79,6 +80,7 @@ class Board:
             started_at=info.started_at,
             wall_time=self._wall_ms(),
             fit=not reasons,
+            finished=self.finished,
             reasons=reasons,
             capital=info.capital,
             equity=room.equity(),
@@ -112,6 +114,8 @@ class Board:
         if journal.state is not StoreState.OK:
             reasons.append(f"journal: {journal.detail}")
         keepers = self.supervisor.keepers if self.supervisor is not None else []
+        if self.finished:
+            return reasons  # the agents have gone home in order
         if not keepers:
             reasons.append("the agents have not been started")
         reasons += [

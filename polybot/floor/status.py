@@ -138,6 +138,8 @@ class FloorStatus(msgspec.Struct, frozen=True, kw_only=True):
     database: StoreStatus
     redis: StoreStatus
     journal: StoreStatus
+    finished: bool = False
+    """There is nothing left to trade: the tape is over, and the page is kept up to look at."""
     exposure_max: Money | None = None
     fees: Money = Money(0)
     market_time: Millis | None = None

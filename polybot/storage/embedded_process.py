@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+from polybot.domain.errors import PolybotError
+
 LAUNCHER = Path(__file__).with_name("embedded_launch.py")
 START_SECONDS_MAX = 60.0  # crash recovery of a small database on a slow disk included
 POLL_SECONDS = 0.01
@@ -30,7 +32,7 @@ REMEDIES = (
 )
 
 
-class EmbeddedServerError(Exception):
+class EmbeddedServerError(PolybotError):
     """An embedded server can't be had; the text says what to do."""
 
 

@@ -48,6 +48,9 @@ OUTAGES: tuple[type[Exception], ...] = (
 )
 """Postgres is away, or can't serve now: worth another try later. All else it raises is a bug."""
 
+REFUSALS: tuple[type[Exception], ...] = (asyncpg.InsufficientPrivilegeError, asyncpg.DependentObjectsStillExistError)
+"""Our role may not do this, or something of somebody else's hangs on it: a person has to."""
+
 Row = TypeVar("Row", bound=msgspec.Struct)
 
 

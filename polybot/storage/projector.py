@@ -113,6 +113,7 @@ class Projector:
         self._projected_seq = 0
         self._careful_until = 0
         self._failures = 0
+        self._made_again = False  # the tables, since the last batch that went well
         self._level_at: Millis | None = None
         self._started_at = clock.now_ms()
         self._away_since: Millis | None = None
@@ -153,10 +154,10 @@ class Projector:
         try:
             carried = await self.project_batch()
         except asyncpg.UndefinedTableError as error:
-            if self._prepare is None or self._failures:
+            if self._prepare is None or self._made_again:
                 self._stopped = f"the database lacks a table ({error}): run `polybot migrate`, then start again"
                 raise ProjectionError(self._stopped) from error
-            self._prepared = False  # wiped under us: made anew, then projected again from row 1
+            self._prepared, self._made_again = False, True  # wiped under us: made anew, and projected from row 1
             await self._wait_out(error)
             return 0
         except OUTAGES as error:
@@ -165,6 +166,7 @@ class Projector:
         except PolybotError as error:
             self._stopped = str(error)
             raise
+        self._made_again = False
         self._failures, self._away_since, self._error = 0, None, None
         return carried
 

@@ -68,6 +68,8 @@ def render_status(status: FloorStatus) -> RenderableType:
 def _fitness(status: FloorStatus) -> Text:
     head = f"{status.mode} · {status.source} · run {status.run} · PolyBot {status.version}"
     text = Text(f"{printable(head)}\n", style="dim")
+    if status.fit and status.finished:
+        return Text("THE TAPE IS OVER", style="bold")
     if status.fit:
         text.append("FIT TO TRADE", style="bold green")
     else:

@@ -87,7 +87,7 @@ function showFitness(status) {
   const pauses = status.paused.map(pause =>
     `${pause.scope} paused by ${pause.breaker}: ${pause.text} (until ${pause.until ? `${timeOf(pause.until)} UTC` : "a person resumes"})`);
   byId("fitness").className = `banner ${!status.fit ? "bad" : pauses.length ? "warn" : "good"}`;
-  setText("fit-text", !status.fit ? "Not fit to trade." : pauses.length ? "Fit to trade, with a pause." : "Fit to trade");
+  setText("fit-text", status.finished && status.fit ? "The tape is over." : !status.fit ? "Not fit to trade." : pauses.length ? "Fit to trade, with a pause." : "Fit to trade");
   setText("fit-reasons", [...status.reasons, ...pauses].join("; "));
 }
 
