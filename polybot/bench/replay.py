@@ -6,6 +6,7 @@ import time
 import msgspec
 
 from polybot.backtest.replay import Replay
+from polybot.bench.busy import CAPITAL, NO_LIMITS, busy_plan
 from polybot.desk.room import TradingRoom
 from polybot.domain.events import AnyFact, BookReplaced, IntentRecorded, LevelsChanged, MarketEvent
 from polybot.domain.units import Millis
@@ -56,23 +57,27 @@ def count_changes(events: list[MarketEvent]) -> tuple[int, int]:
     return messages, changes
 
 
-def run_replay(settings: Settings) -> ReplayRun:
-    """Play the tape once. Decoding is timed by a pass of its own, just before, over the same bytes."""
+def run_replay(settings: Settings, *, busy_every: int | None = None) -> ReplayRun:
+    """Play the tape once. Decoding is timed by a pass of its own, just before, over the same bytes.
+
+    `busy_every`: one of the three traders is exchanged for one that orders on every so-manieth look.
+    """
     counted = count_changes(list(read_tape(settings.tape)))
     gc.collect()
     began = time.perf_counter()
     for _ in read_tape(settings.tape):
         pass
     decode_seconds = time.perf_counter() - began
+    plans, limits, capital = load_plans(settings), settings.limits.limits(), settings.capital_money
+    if busy_every is not None:
+        plans, limits, capital = [*plans[:2], busy_plan(busy_every)], NO_LIMITS, CAPITAL
     facts: list[AnyFact] = []
-    room = TradingRoom(load_plans(settings), settings.limits.limits())
-    venue = Simulator(
-        settings.venue.model(settings.seed), room.markets.by_id, new_simulator_state(settings.capital_money)
-    )
+    room = TradingRoom(plans, limits)
+    venue = Simulator(settings.venue.model(settings.seed), room.markets.by_id, new_simulator_state(capital))
     replay = Replay(room, venue, facts.append)
     gc.collect()
     began = time.perf_counter()
-    replay.allocate(settings.capital_money, Millis(0))
+    replay.allocate(capital, Millis(0))
     replay.run(read_tape(settings.tape))
     seconds = time.perf_counter() - began
     return ReplayRun(

@@ -137,7 +137,7 @@ class Desk:
         if tally.orders >= self.execution.orders_per_window or (mine.orders and mine.busy_in(market.id)):
             return NO_VERDICTS  # one order at a time in a market: the next waits for this one's answer
         view = self._view
-        view.aim(state, now, mine.held(market.id) if mine.holdings or mine.provisional else NOTHING_HELD)
+        view.aim(state, now, mine.positions.get(market.id, NOTHING_HELD))
         signal = self.strategy.generate_signal(view)
         if signal is None:
             tally.miss(view.pass_rank, view.pass_code, view.pass_value, view.pass_threshold)
@@ -309,6 +309,7 @@ class Desk:
         state.orders[fact.order] = orders.fill(self._order(fact.order), fact.shares, spent)
         state.ledger.hold(fact.fill, fill_movements(fact))
         state.provisional[fact.fill] = fact
+        state.invest(fact.market, fact.outcome, fact.shares, spent)
         state.tally(fact.market).fills += 1
 
     def _confirmed(self, fact: FillConfirmed) -> None:
@@ -327,6 +328,7 @@ class Desk:
         state = self.state
         state.ledger.void(fact.fill)
         fill = state.provisional.pop(fact.fill)
+        state.invest(fill.market, fill.outcome, -fill.shares, -fill_cost(fill) - fill.fee)
         if fill.market not in state.recorded:
             tally = state.tally(fill.market)
             tally.fills -= 1
@@ -345,6 +347,7 @@ class Desk:
     def _settled(self, fact: TradeSettled) -> None:
         state = self.state
         holding = state.holdings.pop(fact.order)
+        state.invest(holding.market, holding.outcome, -holding.shares, -holding.cost - holding.fees)
         state.ledger.post(self._transfer("settle"), settlement_movements(holding, fact.payout))
         state.realised = Money(state.realised + fact.pnl)
         state.loss_streak = state.loss_streak + 1 if fact.pnl < 0 else 0

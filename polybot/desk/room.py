@@ -15,10 +15,17 @@ from polybot.domain.events import (
     AgentFact,
     AnyFact,
     CapitalAllocated,
+    FillMatched,
+    IntentRecorded,
     MarketEvent,
     MarketOpened,
     MarketSettled,
+    MetricsRecorded,
+    OrderAccepted,
     ReferencePriced,
+    SignalRefused,
+    TradeAudited,
+    TradeSettled,
     TradingPaused,
     TradingResumed,
 )
@@ -32,6 +39,10 @@ from polybot.risk.limits import Limits
 RETIRE_AFTER_MS = 600_000
 """A market is forgotten this long after its window, once settled and recorded by every desk."""
 FOREVER = Millis(2**62)
+NOTHING_FALLS_DUE = frozenset(
+    (IntentRecorded, OrderAccepted, FillMatched, SignalRefused, TradeAudited, MetricsRecorded)
+)
+"""Facts after which nothing is due that was not before: they open or grow something, or only tell."""
 
 
 class RoomState(msgspec.Struct, kw_only=True):
@@ -112,8 +123,14 @@ class TradingRoom:
 
     def apply(self, fact: AnyFact) -> None:
         """Take a durable fact in, whether just journaled or read back at start-up."""
-        self._looks_again = True
+        kind = type(fact)
+        if kind not in NOTHING_FALLS_DUE:
+            self._looks_again = True
         match fact:
+            case AgentFact(agent=agent):
+                desk = self.desks.get(agent)
+                if desk is not None:
+                    desk.apply(fact)
             case MarketOpened():
                 self.state.markets[fact.market.id] = fact.market
             case MarketSettled():
@@ -126,11 +143,10 @@ class TradingRoom:
                 self.state.pauses.pop(fact.breaker, None)
             case TradingPaused(agent=agent) | TradingResumed(agent=agent) if agent in self.desks:
                 self.desks[agent].apply(fact)
-            case AgentFact(agent=agent) if agent in self.desks:
-                self.desks[agent].apply(fact)
         if isinstance(fact, CapitalAllocated):
             self.state.day.deposit(fact.at, fact.moved)
-        self.state.day.note(fact.at, self.equity())
+        if kind is TradeSettled or kind is CapitalAllocated or not self.state.day.covers(fact.at):
+            self.state.day.note(fact.at, self.equity())
 
     def due(self, now: Millis) -> list[AnyFact]:
         """Facts that the present state calls for. Commit them and ask again, until there are none."""
@@ -180,6 +196,9 @@ class TradingRoom:
 
     def _retire(self, now: Millis) -> None:
         """Forget markets whose story is over: settled, recorded, nothing held or on its way, and some time past."""
+        known = (*self.state.markets.values(), *(listed.market for listed in self.markets.by_id.values()))
+        if not any(_is_over(market, now) for market in known):
+            return
         held = {lot.market for desk in self._in_order for lot in desk.state.holdings.values()}
         for market in tuple(self.state.markets.values()):
             settled = market.id in self.state.payouts and market.id not in held

@@ -36,8 +36,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     rest_s: int = 240
 
     def __post_init__(self) -> None:
-        if not 1 <= self.orders_per_window <= 100 or not 0 <= self.slippage_ticks <= 100:
-            raise BadInput("orders_per_window is 1 to 100, slippage_ticks 0 to 100")
+        if not 1 <= self.orders_per_window <= 1_000 or not 0 <= self.slippage_ticks <= 100:
+            raise BadInput("orders_per_window is 1 to 1000, slippage_ticks 0 to 100")
         if self.style is Style.TAKER and self.time_in_force.rests:
             raise BadInput("a taker order is FAK or FOK; for GTD orders set style = 'maker'")
         if self.rest_s < 125:

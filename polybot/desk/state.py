@@ -68,7 +68,11 @@ class Holding(msgspec.Struct, kw_only=True):
 
 
 class DeskState(msgspec.Struct, kw_only=True):
-    """All a desk must not forget. `orders` holds open orders only; `recorded` the windows whose record is written."""
+    """All a desk must not forget. `orders` holds open orders only; `recorded` the windows whose record is written.
+
+    `invested` (what unsettled positions cost, fees included) and `positions` (shares by market and outcome) are sums
+    over `provisional` and `holdings`, kept up with every fill because every market event asks for them.
+    """
 
     agent: AgentId
     capital: Money = Money(0)
@@ -76,6 +80,8 @@ class DeskState(msgspec.Struct, kw_only=True):
     orders: dict[OrderId, Intended | Working] = {}
     provisional: dict[FillId, FillMatched] = {}
     holdings: dict[OrderId, Holding] = {}
+    invested: Money = Money(0)
+    positions: dict[MarketId, dict[Outcome, Shares]] = {}
     resolved: dict[MarketId, Price] = {}
     tallies: dict[MarketId, Tally] = {}
     recorded: set[MarketId] = set()
@@ -102,9 +108,7 @@ class DeskState(msgspec.Struct, kw_only=True):
     @property
     def exposure(self) -> Money:
         """Money at risk: what open orders may cost, and what unsettled positions did cost, fees included."""
-        held = sum(holding.cost + holding.fees for holding in self.holdings.values())
-        pending = sum(fill_cost(fill) + fill.fee for fill in self.provisional.values())
-        return Money(self.reserved + held + pending)
+        return Money(self.reserved + self.invested)
 
     @property
     def equity(self) -> Money:
@@ -113,14 +117,17 @@ class DeskState(msgspec.Struct, kw_only=True):
 
     def held(self, market: MarketId) -> Mapping[Outcome, Shares]:
         """Shares of `market` by outcome, provisional ones included."""
-        if not self.holdings and not self.provisional:
-            return NOTHING_HELD
-        shares: dict[Outcome, Shares] = {}
-        lots: list[Holding | FillMatched] = [*self.holdings.values(), *self.provisional.values()]
-        for lot in lots:
-            if lot.market == market:
-                shares[lot.outcome] = Shares(shares.get(lot.outcome, 0) + lot.shares)
-        return shares
+        return self.positions.get(market, NOTHING_HELD)
+
+    def invest(self, market: MarketId, outcome: Outcome, shares: int, cost: int) -> None:
+        """Count `shares` and their `cost` in (negative: out again, when they failed or were settled)."""
+        self.invested = Money(self.invested + cost)
+        held = self.positions.setdefault(market, {})
+        held[outcome] = Shares(held.get(outcome, 0) + shares)
+        if not held[outcome]:
+            del held[outcome]
+        if not held:
+            del self.positions[market]
 
     def tally(self, market: MarketId) -> Tally:
         found = self.tallies.get(market)

@@ -18,6 +18,10 @@ class DayBook(msgspec.Struct, kw_only=True):
     peak: Money = Money(0)
     equity: Money = Money(0)
 
+    def covers(self, at: Millis) -> bool:
+        """Whether `at` is in this day (or before it): a note of unchanged equity would change nothing."""
+        return at // DAY_MS <= self.day
+
     def note(self, at: Millis, equity: Money) -> None:
         """Take the new settled equity; the first note of a day makes the equity before it the day's beginning."""
         day = at // DAY_MS

@@ -4,12 +4,15 @@ Each draw is made from the seed and the order's own id, so that it does not depe
 """
 
 import math
-import random
+from hashlib import blake2b
+from statistics import NormalDist
 
 import msgspec
 
 from polybot.domain.errors import BadInput
 from polybot.domain.ids import FillId, OrderId
+
+NORMAL = NormalDist()
 
 
 class VenueModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,10 +40,15 @@ class VenueModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def latency_ms(self, order: OrderId, leg: str) -> int:
         """From the decision to the venue's door; `leg` tells placing from cancelling."""
-        normal = random.Random(f"{self.seed}/{leg}/{order}").gauss(0.0, 1.0)
+        normal = NORMAL.inv_cdf(self._draw(leg, order))
         drawn = self.latency_median_ms * math.exp(self.latency_spread * normal)
         return min(max(1, round(drawn)), self.latency_ms_max)
 
     def fails_on_chain(self, fill: FillId) -> bool:
         """Whether this fill will be undone instead of confirmed."""
-        return random.Random(f"{self.seed}/ghost/{fill}").random() < self.ghost_fill_share
+        return self.ghost_fill_share > 0 and self._draw("ghost", fill) < self.ghost_fill_share
+
+    def _draw(self, what: str, subject: str) -> float:
+        """A number strictly between 0 and 1, even, and the same for the same seed, question and subject everywhere."""
+        digest = blake2b(f"{self.seed}/{what}/{subject}".encode(), digest_size=6).digest()
+        return (int.from_bytes(digest, "big") + 0.5) / 2**48

@@ -28,6 +28,14 @@ def size_standing(books: tuple[Book, Book], place: int) -> Shares:
     return max(up_size, down_size)
 
 
+def is_standing(books: tuple[Book, Book], place: int) -> bool:
+    """Whether either outcome's book shows anything at a place."""
+    up, down = books
+    if place < 0:
+        return bool(up.size_at(Side.BUY, Price(-place)) or down.size_at(Side.SELL, Price(UNIT + place)))
+    return bool(up.size_at(Side.SELL, Price(place)) or down.size_at(Side.BUY, Price(UNIT - place)))
+
+
 class UsedLiquidity:
     """How much of each level of one market we have taken."""
 
@@ -44,7 +52,7 @@ class UsedLiquidity:
 
     def refresh(self, books: tuple[Book, Book]) -> None:
         """Forget levels that have gone from both outcomes' books: what comes back there is new."""
-        for place in [place for place in self.taken if not size_standing(books, place)]:
+        for place in [place for place in self.taken if not is_standing(books, place)]:
             del self.taken[place]
 
 

@@ -38,6 +38,9 @@ from polybot.venue.restoring import Restorer
 __all__ = ["Simulator", "SimulatorState", "new_simulator_state"]
 
 
+BOOK_EVENTS = (BookReplaced, LevelsChanged)
+
+
 class Simulator:
     """`submit` and `cancel` put things on the agenda, `advance` lets them happen, `observe` lets the market move."""
 
@@ -91,7 +94,7 @@ class Simulator:
         market = state.market.id
         if state.payout_up is not None:
             return self._resolved(market, state.payout_up, event.received)
-        if isinstance(event, BookReplaced | LevelsChanged):
+        if isinstance(event, BOOK_EVENTS):
             used = self.state.used.get(market)
             if used:
                 UsedLiquidity(used).refresh(state.books)
