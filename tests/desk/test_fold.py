@@ -68,6 +68,23 @@ def test_and_in_the_middle_of_everything_too_but_for_what_desks_only_looked_at(s
 
 @settings(max_examples=40, deadline=None)
 @given(seeds)
+def test_the_sums_kept_up_with_every_fill_are_those_of_the_lots_at_any_moment(seed):
+    floor, tape = a_floor(seed), a_tape(seed, STEPS)
+    for part in range(0, len(tape), 10):
+        floor.play(*tape[part : part + 10])
+        for desk in (desk.state for desk in floor.room.desks.values()):
+            lots = [*desk.holdings.values(), *desk.provisional.values()]
+            shares: defaultdict[tuple[str, int], int] = defaultdict(int)
+            for lot in lots:
+                shares[lot.market, lot.outcome] += lot.shares
+            kept = {(market, outcome): n for market, held in desk.positions.items() for outcome, n in held.items()}
+            assert kept == shares
+            confirmed = sum(lot.cost + lot.fees for lot in desk.holdings.values())
+            assert desk.invested == confirmed + sum(fill_cost(fill) + fill.fee for fill in desk.provisional.values())
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds)
 def test_money_is_conserved_between_desks_and_venue(seed):
     floor = a_floor(seed).play(*a_tape(seed, STEPS))
     pnl = sum(fact.pnl for fact in floor.of(TradeSettled))
