@@ -211,6 +211,8 @@ class Desk:
 
     def settlements(self, at: Millis) -> list[TradeSettled]:
         """Positions whose market is resolved and whose fills are all final, with their result."""
+        if not any(market in self.state.positions for market in self.state.resolved):
+            return []
         return [
             self._result(holding, at)
             for holding in self.state.holdings.values()

@@ -5,7 +5,8 @@ is `+p`, a bid at p is `-p`. What we took stays taken until the level has left t
 recording cannot know that we were there, and must not sell us the same shares twice.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 
 from polybot.domain.book import Book, BookState
 from polybot.domain.market import Outcome, Side
@@ -29,11 +30,16 @@ def size_standing(books: tuple[Book, Book], place: int) -> Shares:
 
 
 def is_standing(books: tuple[Book, Book], place: int) -> bool:
-    """Whether either outcome's book shows anything at a place."""
+    """Whether either outcome's book shows anything at a place; asked of every place we took from, at every event."""
     up, down = books
     if place < 0:
-        return bool(up.size_at(Side.BUY, Price(-place)) or down.size_at(Side.SELL, Price(UNIT + place)))
-    return bool(up.size_at(Side.SELL, Price(place)) or down.size_at(Side.BUY, Price(UNIT - place)))
+        return _holds(up.bid_prices, -place) or _holds(down.ask_prices, UNIT + place)
+    return _holds(up.ask_prices, place) or _holds(down.bid_prices, UNIT - place)
+
+
+def _holds(prices: Sequence[int], price: int) -> bool:
+    index = bisect_left(prices, price)
+    return index < len(prices) and prices[index] == price
 
 
 class UsedLiquidity:
