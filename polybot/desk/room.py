@@ -15,6 +15,8 @@ from polybot.domain.events import (
     AgentFact,
     AnyFact,
     CapitalAllocated,
+    FillConfirmed,
+    FillFailed,
     FillMatched,
     IntentRecorded,
     MarketEvent,
@@ -22,6 +24,8 @@ from polybot.domain.events import (
     MarketSettled,
     MetricsRecorded,
     OrderAccepted,
+    OrderClosed,
+    OrderRejected,
     ReferencePriced,
     SignalRefused,
     TradeAudited,
@@ -43,6 +47,10 @@ NOTHING_FALLS_DUE = frozenset(
     (IntentRecorded, OrderAccepted, FillMatched, SignalRefused, TradeAudited, MetricsRecorded)
 )
 """Facts after which nothing is due that was not before: they open or grow something, or only tell."""
+
+
+ENDS_AN_ORDER = frozenset((FillConfirmed, FillFailed, OrderClosed, OrderRejected))
+"""Facts after which something is due only where a window is over and waits for them."""
 
 
 class RoomState(msgspec.Struct, kw_only=True):
@@ -124,7 +132,7 @@ class TradingRoom:
     def apply(self, fact: AnyFact) -> None:
         """Take a durable fact in, whether just journaled or read back at start-up."""
         kind = type(fact)
-        if kind not in NOTHING_FALLS_DUE:
+        if kind not in NOTHING_FALLS_DUE and (kind not in ENDS_AN_ORDER or self._something_waits(fact.at)):
             self._looks_again = True
         match fact:
             case AgentFact(agent=agent):
@@ -147,6 +155,15 @@ class TradingRoom:
             self.state.day.deposit(fact.at, fact.moved)
         if kind is TradeSettled or kind is CapitalAllocated or not self.state.day.covers(fact.at):
             self.state.day.note(fact.at, self.equity())
+
+    def _something_waits(self, at: Millis) -> bool:
+        """Whether a window that is over still waits for a desk's last orders and fills."""
+        return any(
+            market.id not in desk.state.recorded or market.id in desk.state.positions
+            for market in self.state.markets.values()
+            if market.window_end <= at or market.id in self.state.payouts
+            for desk in self._in_order
+        )
 
     def due(self, now: Millis) -> list[AnyFact]:
         """Facts that the present state calls for. Commit them and ask again, until there are none."""
