@@ -21,9 +21,9 @@ from polybot.desk.room import TradingRoom
 from polybot.domain.errors import BadInput
 from polybot.domain.events import AnyFact, Journaled, MarketEvent, RunEnded, RunStarted
 from polybot.domain.ids import AgentId
-from polybot.domain.units import Millis, Money
+from polybot.domain.units import Millis, Money, format_units
 from polybot.floor.board import Board, RunInfo
-from polybot.floor.boss import Boss, FloorFailed
+from polybot.floor.boss import Boss
 from polybot.floor.dispatch import Dispatcher
 from polybot.floor.player import play
 from polybot.floor.supervisor import AgentSpec, Supervisor
@@ -181,6 +181,11 @@ class _Floor:
                 f"{settings.data_dir} holds a run on {was.memory.source}, and this is {source_name(tape)}: "
                 "set POLYBOT_DATA_DIR to another folder, or type `polybot reset` to put that run away"
             )
+        if was.room.capital() not in (0, settings.capital_money):
+            raise BadInput(
+                f"the run in {settings.data_dir} began with {format_units(was.room.capital())}, and POLYBOT_CAPITAL "
+                f"is now {format_units(settings.capital_money)}: set it back, or put that run away: `polybot reset`"
+            )
         gone = [agent for agent in was.memory.room.desks if agent not in was.room.desks]
         if gone:
             raise BadInput(
@@ -196,6 +201,7 @@ class _Floor:
         await self.boss.open(self.supervisor, self._started(), self.settings.capital_money, missing)
         watching = asyncio.create_task(self.boss.watch(self.supervisor), name="boss-watch")
         playing = asyncio.create_task(self._play(stop), name="tape-player")
+        in_order = False
         try:
             done, _ = await asyncio.wait([watching, playing], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -203,13 +209,13 @@ class _Floor:
             finished = playing.result()
             reason = "the tape is over" if finished else "stopped by request"
             await self.boss.close(self.supervisor, reason, finished=finished)
-        except FloorFailed:
-            await self.supervisor.stop()  # nothing more can be written; what is running must not go on trading
-            raise
+            in_order = True
         finally:
             for task in (watching, playing):
                 task.cancel()
             await asyncio.wait([watching, playing])
+            if not in_order:  # whatever failed, what is running must not go on trading
+                await self.supervisor.stop()
         return finished, reason
 
     async def _play(self, stop: asyncio.Event) -> bool:

@@ -1,6 +1,7 @@
 """Logs by loguru: readable on a terminal, JSON lines elsewhere; one `action` per fact, secrets never in full."""
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ def redact(text: str) -> str:
 
 def set_up(style: Literal["pretty", "json"], level: str, write: Callable[[object], None] | None = None) -> None:
     """Send logs to stderr, or to `write`: readable, or as JSON lines (as the container image sets it)."""
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # its stacks about strangers' bad requests
     logger.remove()
     logger.configure(extra={"action": "-"}, patcher=_redact_record)
     if style == "pretty":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings import SettingsError as UnreadableSetting
 
@@ -39,7 +39,17 @@ def _empty_is_none(value: object) -> object:
     return None if value == "" else value
 
 
-Url = Annotated[str | None, BeforeValidator(_empty_is_none)]
+def _of_kind(*kinds: str) -> AfterValidator:
+    def check(url: str | None) -> str | None:
+        if url is not None and not url.startswith(kinds):
+            raise ValueError(f"an address that begins with {' or '.join(kinds)} is expected")
+        return url
+
+    return AfterValidator(check)
+
+
+DatabaseUrl = Annotated[str | None, BeforeValidator(_empty_is_none), _of_kind("postgresql://", "postgres://")]
+RedisUrl = Annotated[str | None, BeforeValidator(_empty_is_none), _of_kind("redis://", "rediss://", "unix://")]
 Percent = Annotated[Decimal, Field(gt=0, le=100, decimal_places=4)]
 
 
@@ -52,13 +62,13 @@ class LimitSettings(BaseModel):
     floor_percent: Percent = Decimal(40)
     daily_loss_percent: Percent = Decimal(10)
     daily_drawdown_percent: Percent = Decimal(15)
-    loss_streak: int = Field(5, ge=1)
-    loss_streak_pause_s: int = Field(3600, ge=1)
+    loss_streak: int = Field(5, ge=1, le=1_000_000)
+    loss_streak_pause_s: int = Field(3600, ge=1, le=31_536_000)
     call_failure_percent: Percent = Decimal(10)
-    call_failure_calls: int = Field(20, ge=1)
-    call_failure_window_s: int = Field(300, ge=1)
-    book_age_s: float = Field(5.0, gt=0)
-    entry_cutoff_s: float = Field(5.0, ge=0)
+    call_failure_calls: int = Field(20, ge=1, le=10_000)
+    call_failure_window_s: int = Field(300, ge=1, le=86_400)
+    book_age_s: float = Field(5.0, gt=0, le=86_400)
+    entry_cutoff_s: float = Field(5.0, ge=0, le=86_400)
 
     def limits(self) -> Limits:
         return Limits(
@@ -85,7 +95,7 @@ class VenueSettings(BaseModel):
     latency_spread: float = Field(0.35, ge=0, le=3)
     confirm_ms: int = Field(3000, ge=1, le=600_000)
     ghost_fill_percent: Annotated[Decimal, Field(ge=0, le=100)] = Decimal(0)
-    book_age_s: float = Field(30.0, gt=0)
+    book_age_s: float = Field(30.0, gt=0, le=86_400)
 
     def model(self, seed: int) -> VenueModel:
         return VenueModel(
@@ -115,10 +125,10 @@ class Settings(BaseSettings):
     at_end: Literal["exit", "hold"] = "exit"
     """When the tape is over: end with the report, or keep the page up until stopped (as in a container)."""
     capital: Annotated[Decimal, Field(gt=0, le=10_000_000, decimal_places=6)] = Decimal(1000)
-    seed: int = 1
+    seed: int = Field(1, ge=0, le=2**63 - 1)
     data_dir: Path = Path("data")
-    database_url: Url = None
-    redis_url: Url = None
+    database_url: DatabaseUrl = None
+    redis_url: RedisUrl = None
     embedded: Literal["auto", "never"] = "auto"
     """auto: start own servers where no URL is given. never: a missing URL is an error (as in the container image)."""
     web_host: str = "127.0.0.1"

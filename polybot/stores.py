@@ -125,7 +125,7 @@ class FloorStores:
             missing = await self._projector.drain(DRAIN_SECONDS_MAX)
             if missing:
                 told = logger.bind(action="projection")
-                told.warning("{} facts are not in Postgres yet; the next start carries on with them", missing)
+                told.warning("{} facts are not in Postgres yet; the journal has them all", missing)
 
     async def close(self) -> None:
         await self._end_tasks()
@@ -162,14 +162,17 @@ class FloorStores:
         )
         try:
             await checkpoint.save_to_file(self._checkpoints, one)
-            if self.pool is not None and self.database().state is StoreState.OK:
+            if self.pool is not None and self._database_is_ready():
                 await checkpoint.save_to_database(self.pool, one)
         except checkpoint.CheckpointError as error:
             logger.bind(action="checkpoint").warning("{}", error)
-        except postgres.OUTAGES as error:
-            logger.bind(action="checkpoint").warning(
-                "Postgres has no copy of the checkpoint at fact {}: {}", seq, error
-            )
+        except checkpoint.TROUBLE as error:
+            logger.bind(action="checkpoint").warning("Postgres has no copy of checkpoint {}: {}", seq, error)
+
+    def _database_is_ready(self) -> bool:
+        """Up, and its tables made: not before the first batch has been carried."""
+        projected = self._projector is not None and self._projector.status().projected_seq > 0
+        return projected and self.database().state is StoreState.OK
 
     @property
     def _checkpoints(self) -> Path:
@@ -245,7 +248,8 @@ def put_away(data_dir: Path) -> Path | None:
     folder = data_dir / FLOOR_FOLDER
     if not folder.exists():
         return None
-    number = 1 + max((int(old.name.rpartition("-")[2]) for old in data_dir.glob(f"{PUT_AWAY}-[0-9]*")), default=0)
+    taken = [old.name.split("-")[1] for old in data_dir.glob(f"{PUT_AWAY}-*")]  # people may add to the names
+    number = 1 + max((int(digits) for digits in taken if digits.isdecimal()), default=0)
     with lock_for_writing(journal_path(data_dir)):
         return folder.rename(data_dir / f"{PUT_AWAY}-{number:04d}")
 

@@ -36,6 +36,13 @@ async def test_a_run_is_put_away_whole_under_the_next_free_number(tmp_path: Path
     assert put_away(tmp_path) is None
 
 
+async def test_names_that_people_gave_to_kept_runs_do_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "finished-0001-keep").mkdir()
+    (tmp_path / "finished-mine").mkdir()
+    await a_run_that_ended_with(tmp_path, the_end(finished=True))
+    assert put_away(tmp_path) == tmp_path / "finished-0002"
+
+
 async def test_a_run_that_can_go_on_is_left_where_it_is(tmp_path: Path) -> None:
     await a_run_that_ended_with(tmp_path, the_end(finished=False))
     assert await make_room(tmp_path, None) is None

@@ -79,16 +79,16 @@ async def _show(floor: OpenFloor, line: BottomLine) -> None:
 
 def _say_hello(floor: OpenFloor, settings: Settings) -> None:
     say = logger.bind(action="open").info
-    say("the page: {}   (also {}/health, {}/metrics)", floor.url, floor.url, floor.url)
+    say("the page: {}", floor.url)
     if floor.psql:
         say("the database: {}", floor.psql)
     if floor.redis_cli:
         say("the bus: {} GET market:BTC-15m", floor.redis_cli)
-    pace = f"{settings.speed:g} times real time" if settings.speed else "as fast as it goes"
+    pace = f"at {settings.speed:g} times real time" if settings.speed else "as fast as it goes"
     if floor.resumed_at:
         say("going on at market event {} of the last run, {}", floor.resumed_at, pace)
     else:
-        say("playing {} at {}; Ctrl-C stops in order", settings.tape.name, pace)
+        say("playing {} {}; Ctrl-C stops in order", settings.tape.name, pace)
 
 
 def _say_goodbye(outcome: RunOutcome) -> None:

@@ -40,6 +40,10 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise BadInput("orders_per_window is 1 to 1000, slippage_ticks 0 to 100")
         if self.style is Style.TAKER and self.time_in_force.rests:
             raise BadInput("a taker order is FAK or FOK; for GTD orders set style = 'maker'")
+        if not 0 <= self.edge_min < UNIT or (self.order_cost_max is not None and self.order_cost_max <= 0):
+            raise BadInput("edge_min lies between 0 and 1, order_cost_max above 0")
+        if self.rest_s > 86_400:
+            raise BadInput("rest_s is at most 86400, a day")
         if self.rest_s < 125:
             raise BadInput("rest_s is at least 125: the venue takes no GTD order with less than two minutes to live")
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from polybot.domain.errors import BadInput
 from polybot.domain.events import FillMatched
 from polybot.domain.ids import AgentId, FillId, MarketId, OrderId
 from polybot.domain.ledger import CASH, Ledger, Movement
@@ -18,6 +19,7 @@ ACCOUNT_FEES = "fees"
 ACCOUNT_MARKET = "market"
 ACCOUNT_OWNER = "owner"
 
+FINITE_MAX = 1e300
 NOTHING_HELD: Mapping[Outcome, Shares] = {}
 
 
@@ -43,7 +45,7 @@ class Tally(msgspec.Struct, kw_only=True):
     code: str = "no_market_data"
     value: float = 0.0
     threshold: float = 0.0
-    shortfall: float = 1e300
+    shortfall: float = FINITE_MAX
     text: str = ""
     refusals: dict[str, int] = {}
 
@@ -51,6 +53,8 @@ class Tally(msgspec.Struct, kw_only=True):
         """Keep this miss if it came further than the one kept, or as far and nearer."""
         gap = threshold - value if threshold >= value else value - threshold
         shortfall = gap / abs(threshold) if threshold else gap
+        if not shortfall < FINITE_MAX:
+            raise BadInput(f"passed with {code!r} and {value} against {threshold}: the numbers of a pass are finite")
         if rank > self.rank or (rank == self.rank and shortfall < self.shortfall):
             self.rank, self.code, self.value, self.threshold = rank, code, value, threshold
             self.shortfall, self.text = shortfall, text

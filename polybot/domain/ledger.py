@@ -45,6 +45,7 @@ class Ledger(msgspec.Struct, kw_only=True):
         _require_balanced(transfer, movements)
         for movement in movements:
             self._balance(movement).posted += movement.amount
+        self._forget_empty(movements)
 
     def hold(self, transfer: str, movements: Sequence[Movement]) -> None:
         """Book a transfer as pending under the name `transfer`, once."""
@@ -62,7 +63,7 @@ class Ledger(msgspec.Struct, kw_only=True):
 
     def void(self, transfer: str) -> None:
         """Undo a held transfer: nothing of it remains."""
-        self._release(transfer)
+        self._forget_empty(self._release(transfer))
 
     def balance(self, account: str, asset: str) -> Balance:
         """The balance as it is; an account never used is empty."""
@@ -86,6 +87,13 @@ class Ledger(msgspec.Struct, kw_only=True):
             balance.held_in += sign * movement.amount
         else:
             balance.held_out -= sign * movement.amount
+
+    def _forget_empty(self, movements: Sequence[Movement]) -> None:
+        """Shares of markets long settled would fill the memory of weeks; an empty balance is the same as none."""
+        for movement in movements:
+            key = f"{movement.account}/{movement.asset}"
+            if movement.asset != CASH and self.balances.get(key) == Balance():
+                del self.balances[key]
 
     def _balance(self, movement: Movement) -> Balance:
         return self.balances.setdefault(f"{movement.account}/{movement.asset}", Balance())

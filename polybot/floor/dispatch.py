@@ -126,13 +126,19 @@ class Dispatcher:
         its journal.
         """
         self._in_flight += 1
-        task = asyncio.create_task(errand)
+        task = asyncio.create_task(self._run(errand))
         self._errands.add(task)
         task.add_done_callback(self._errand_done)
         await asyncio.shield(task)
 
+    async def _run(self, errand: Coroutine[Any, Any, None]) -> None:
+        """Landed with its last step, before anyone it woke has his turn: the auditor asks whether all is `settled`."""
+        try:
+            await errand
+        finally:
+            self._in_flight -= 1
+
     def _errand_done(self, task: asyncio.Task[None]) -> None:
-        self._in_flight -= 1
         self._errands.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self.failure = self.failure or task.exception()

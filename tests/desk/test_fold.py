@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given, settings
 
 from polybot.desk.room import RoomState, TradingRoom
-from polybot.desk.state import fill_cost
+from polybot.desk.state import Holding, fill_cost
 from polybot.domain.events import FillFailed, FillMatched, IntentRecorded, TradeSettled, WindowRecorded
 from polybot.domain.ledger import CASH
 from polybot.domain.units import UNIT
@@ -73,7 +73,7 @@ def test_the_sums_kept_up_with_every_fill_are_those_of_the_lots_at_any_moment(se
     for part in range(0, len(tape), 10):
         floor.play(*tape[part : part + 10])
         for desk in (desk.state for desk in floor.room.desks.values()):
-            lots = [*desk.holdings.values(), *desk.provisional.values()]
+            lots: list[Holding | FillMatched] = [*desk.holdings.values(), *desk.provisional.values()]
             shares: defaultdict[tuple[str, int], int] = defaultdict(int)
             for lot in lots:
                 shares[lot.market, lot.outcome] += lot.shares

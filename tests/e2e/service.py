@@ -36,6 +36,10 @@ class Service:
             log.seek(self._seen)
             return [json.loads(line) for line in log if line.startswith("{") and line.endswith("\n")]
 
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
     def wait_for(self, action: str, count: int = 1) -> list[dict[str, object]]:
         """Wait until so many lines of this action have been logged."""
         end = time.monotonic() + START_SECONDS_MAX

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -128,6 +129,26 @@ def test_ctrl_c_stops_in_order_says_how_to_go_on_and_the_next_start_does(tmp_pat
     second = Service(folder, speed=0)
     assert "36 of 36" in second.finish()
     assert "going on at market event" in str(second.lines)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3])
+def test_ctrl_c_just_after_the_very_first_start_is_as_orderly_as_any_other(tmp_path: Path, seconds: float) -> None:
+    service = Service(tmp_path / "data", speed=60)
+    service.wait_for("open")
+    time.sleep(seconds)
+    assert "the same command goes on from here" in service.interrupt()
+    assert service.process.returncode == 0
+
+
+def test_a_run_is_not_gone_on_with_under_another_capital(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    first = Service(folder, speed=1500)
+    first.wait_for("fill")
+    first.interrupt()
+    other = Service(folder, speed=0, POLYBOT_CAPITAL="2000")
+    other.finish()
+    assert other.process.returncode == 1
+    assert "began with 1000.00, and POLYBOT_CAPITAL is now 2000.00" in other.log
 
 
 def test_kill_9_again_and_again_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:

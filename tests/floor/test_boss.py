@@ -98,13 +98,13 @@ async def test_it_keeps_a_checkpoint_from_time_to_time():
     await opened.supervisor.stop()
 
 
-async def test_a_journal_that_fails_ends_the_floor():
+async def test_a_journal_that_fails_ends_the_floor(monkeypatch: pytest.MonkeyPatch):
     opened = await Opened().open()
 
     async def refuse(facts: Any, position: int) -> Any:
         raise DiskGone("no space left")
 
-    opened.floor.journal.append = refuse
+    monkeypatch.setattr(opened.floor.journal, "append", refuse)
     watching = asyncio.create_task(opened.boss.watch(opened.supervisor))
     with pytest.raises(DiskGone):
         await opened.floor.dispatcher.commit([RunEnded(at=opened.floor.clock.now_ms(), reason="", finished=False)])
