@@ -44,7 +44,7 @@ LOCKSTEP_PATIENCE_FACTOR = 2.0
 
 
 class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run ended: `finished` when the tape is over, else it can go on. `facts` is the whole journal."""
+    """How a run ended: `finished` when the tape is over, else it can go on. `facts`: the journal of a finished one."""
 
     finished: bool
     reason: str
@@ -98,7 +98,7 @@ async def run_floor(settings: Settings, stop: asyncio.Event, on_open: Callable[[
             floor.board.finished = True
             await stop.wait()
         await stores.drain()
-        facts = [entry.fact for entry in journal.read()]
+        facts = [entry.fact for entry in journal.read()] if finished else []
     return RunOutcome(finished=finished, reason=reason, facts=facts, data_dir=settings.data_dir, tape=settings.tape)
 
 

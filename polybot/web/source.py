@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+import msgspec
+
 from polybot.domain.ids import AgentId
 from polybot.floor.status import (
     EventLine,
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from polybot.storage.postgres import Pool
 
 T = TypeVar("T")
+Line = TypeVar("Line", bound=msgspec.Struct)
 READ_SECONDS_MAX = 5.0
 
 
@@ -46,62 +49,16 @@ class FloorSource(StatusSource):
         return self._present.status()
 
     async def trades(self, limit: int) -> Sequence[TradeLine]:
-        rows = await self._read(lambda pool: postgres.recent_trades(pool, limit))
-        return [
-            TradeLine(
-                at=row.at,
-                agent=row.agent,
-                market=row.market,
-                outcome=row.outcome,
-                shares=row.shares,
-                price=row.price,
-                fees=row.fees,
-                pnl=row.pnl,
-                reason=row.reason,
-            )
-            for row in rows
-        ]
+        return _lines(TradeLine, await self._read(lambda pool: postgres.recent_trades(pool, limit)))
 
     async def windows(self, limit: int) -> Sequence[WindowLine]:
-        rows = await self._read(lambda pool: postgres.window_records(pool, limit))
-        return [
-            WindowLine(
-                at=row.at,
-                agent=row.agent,
-                market=row.market,
-                verdict=row.verdict,
-                reason=row.reason,
-                value=row.value,
-                threshold=row.threshold,
-                shortfall=row.shortfall,
-                text=row.text,
-            )
-            for row in rows
-        ]
+        return _lines(WindowLine, await self._read(lambda pool: postgres.window_records(pool, limit)))
 
     async def events(self, limit: int) -> Sequence[EventLine]:
-        rows = await self._read(lambda pool: postgres.recent_events(pool, limit))
-        return [EventLine(at=row.at, severity=row.severity, component=row.component, text=row.text) for row in rows]
+        return _lines(EventLine, await self._read(lambda pool: postgres.recent_events(pool, limit)))
 
     async def metrics_history(self, agent: AgentId | None, limit: int) -> Sequence[MetricsLine]:
-        rows = await self._read(lambda pool: postgres.metrics_history(pool, agent, limit))
-        return [
-            MetricsLine(
-                at=row.at,
-                agent=row.agent,
-                trades=row.trades,
-                wins=row.wins,
-                pnl=row.pnl,
-                fees=row.fees,
-                equity=row.equity,
-                exposure=row.exposure,
-                win_rate=row.win_rate,
-                sharpe=row.sharpe,
-                drawdown=row.drawdown,
-                uptime=row.uptime,
-            )
-            for row in rows
-        ]
+        return _lines(MetricsLine, await self._read(lambda pool: postgres.metrics_history(pool, agent, limit)))
 
     async def _read(self, query: "Callable[[Pool], Awaitable[T]]") -> T:
         pool = self._database.pool
@@ -114,3 +71,8 @@ class FloorSource(StatusSource):
             raise StoreUnavailable(
                 f"Postgres does not answer ({error}); the floor goes on, the past can't be shown"
             ) from error
+
+
+def _lines(kind: type[Line], rows: Sequence[msgspec.Struct]) -> list[Line]:
+    """The database's rows and what is shown of them have the same field names."""
+    return [msgspec.convert(row, kind, from_attributes=True) for row in rows]

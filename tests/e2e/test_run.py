@@ -181,6 +181,12 @@ def test_a_running_floor_can_be_looked_at(tmp_path: Path) -> None:
         assert (code, json.loads(body)["fit"]) == (200, True)
         assert "polybot_equity" in service.get("/metrics")[1]
         assert json.loads(service.get("/api/status")[1])["agents"]
+        service.wait_for("settled")
+        time.sleep(0.5)  # until the projector has carried it
+        trades = json.loads(service.get("/api/trades?limit=50")[1])["trades"]
+        assert any(trade["pnl"] is not None for trade in trades)
+        assert json.loads(service.get("/api/windows?limit=3")[1])["windows"][0]["verdict"] in list(Verdict)
+        assert json.loads(service.get("/api/events?limit=1")[1])["events"][0]["severity"]
         assert "<html" in service.get("/")[1]
         assert json.loads(redis_get(folder, "market:BTC-15m"))["series"] == "BTC-15m"
         assert redis_get(folder, "circuit:polymarket:state") == "closed"
