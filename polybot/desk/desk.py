@@ -10,6 +10,8 @@ import msgspec
 
 from polybot.desk.sizing import Execution, NoPlan, make_plan
 from polybot.desk.state import (
+    ACCOUNT_CASH,
+    ACCOUNT_OWNER,
     NOTHING_HELD,
     DeskState,
     Holding,
@@ -286,7 +288,7 @@ class Desk:
 
     def _allocated(self, fact: CapitalAllocated) -> None:
         state = self.state
-        movements = (Movement("owner", CASH, -fact.moved), Movement("cash", CASH, fact.moved))
+        movements = (Movement(ACCOUNT_OWNER, CASH, -fact.moved), Movement(ACCOUNT_CASH, CASH, fact.moved))
         state.ledger.post(self._transfer("capital"), movements)
         state.capital = Money(state.capital + fact.moved)
 

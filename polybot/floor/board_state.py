@@ -32,10 +32,8 @@ class BoardState(msgspec.Struct, kw_only=True):
     curve: list[EquityPoint] = []
     last_records: dict[AgentId, WindowRecorded] = {}
     windows_settled: int = 0
-    facts: int = 0
 
     def apply(self, fact: AnyFact) -> None:
-        self.facts += 1
         self.performance.apply(fact)
         match fact:
             case RunStarted() if not self.curve:
