@@ -128,20 +128,40 @@ def service(
     folder: Path, *, launcher: Path = embedded_process.LAUNCHER, user: str | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """A service in a process of its own, that starts the servers and sleeps; killed (-9) at the end of the block."""
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVICE, str(folder), str(launcher)],
+    python = sys.executable if user is None else interpreter_for(user)
+    with python_process(python, [SERVICE, str(folder), str(launcher)], user) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def python_process(python: str, arguments: list[str], user: str | None) -> subprocess.Popen[str]:
+    """`python -c arguments`, as that user, with this test's packages."""
+    packages = [str(REPOSITORY), *(path for path in sys.path if path.endswith("site-packages"))]
+    return subprocess.Popen(
+        [python, "-c", *arguments],
         cwd=REPOSITORY,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(packages), "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,
         text=True,
         user=user,
         group=None if user is None else pwd.getpwnam(user).pw_gid,
         extra_groups=None if user is None else [],
-    ) as child:
+    )
+
+
+def interpreter_for(user: str) -> str:
+    """A Python that the user may run; the test's own may lie in root's home, as pyenv's does."""
+    version = f"python3.{sys.version_info.minor}"
+    for python in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
         try:
-            yield child
-        finally:
-            child.kill()
+            with python_process(python, ["import asyncpg, polybot.storage.embedded"], user) as child:
+                if child.wait() == 0:
+                    return python
+        except OSError:
+            continue
+    pytest.skip(f"{user} may run no {version} here that sees this test's packages")
 
 
 def url_when_ready(child: subprocess.Popen[str]) -> str:
