@@ -45,11 +45,11 @@ from polybot.domain.events import (
     Verdict,
     WindowRecorded,
 )
-from polybot.domain.ids import AgentId, MarketId, OrderId, SeriesId, order_id
+from polybot.domain.ids import AgentId, FillId, MarketId, OrderId, SeriesId, order_id
 from polybot.domain.ledger import CASH, Movement
 from polybot.domain.market import Outcome
 from polybot.domain.markets import MarketState
-from polybot.domain.order import CloseReason, Intended, Working
+from polybot.domain.order import Closed, CloseReason, Intended, Working
 from polybot.domain.signal import Signal
 from polybot.domain.units import UNIT, Millis, Money, Shares, notional_floor
 from polybot.risk.breakers import loss_streak_breaker
@@ -100,6 +100,9 @@ class Desk:
         strategy = plan.strategy
         self._wakes = frozenset(t for wake, types in WAKING_EVENTS.items() if wake in strategy.wakes for t in types)
         self._view = MarketView()
+        self.proves_ends = False
+        """Whether an ended order must be looked up before its market is settled: a venue's stream may lose fills."""
+        self.unproven: dict[OrderId, MarketId] = {}
         self._apply: dict[type, Callable[[Any], None]] = {
             CapitalAllocated: self._allocated,
             IntentRecorded: self._intended,
@@ -218,8 +221,21 @@ class Desk:
         return [
             self._result(holding, at)
             for holding in self.state.holdings.values()
-            if holding.market in self.state.resolved and not self.state.busy_in(holding.market)
+            if holding.market in self.state.resolved and not self.awaits(holding.market)
         ]
+
+    def awaits(self, market: MarketId) -> bool:
+        """True while an order or a fill there is not final, or not proven final: too early to settle or to record."""
+        return self.state.busy_in(market) or market in self.unproven.values()
+
+    def prove_ends(self) -> None:
+        """From now on, and for all orders remembered, an end counts only once `proven` was called (reconciler.py)."""
+        self.proves_ends = True
+        self.unproven = {order: ended.intent.market for order, ended in self.state.ended.items()}
+
+    def proven(self, order: OrderId) -> None:
+        """The venue's whole account of an ended order is taken in."""
+        self.unproven.pop(order, None)
 
     def streak_breaker(self, at: Millis) -> TradingPaused | None:
         """The pause a run of losses asks for, unless it is in force."""
@@ -285,6 +301,11 @@ class Desk:
         self.state.tallies.pop(market, None)
         self.state.resolved.pop(market, None)
         self.state.recorded.discard(market)
+        for order in [order for order, ended in self.state.ended.items() if ended.intent.market == market]:
+            del self.state.ended[order]
+            self.unproven.pop(order, None)
+        for fill in [fill for fill, where in self.state.final.items() if where == market]:
+            del self.state.final[fill]
 
     def _allocated(self, fact: CapitalAllocated) -> None:
         state = self.state
@@ -302,24 +323,30 @@ class Desk:
         self.state.orders[fact.order] = orders.accept(self._order(fact.order))
 
     def _rejected(self, fact: OrderRejected) -> None:
-        closed = orders.close(self._order(fact.order), CloseReason.REJECTED)
-        del self.state.orders[fact.order]
+        closed = self._end(fact.order, CloseReason.REJECTED)
+        if closed.intent.market in self.state.recorded:
+            return
         tally = self.state.tally(closed.intent.market)
         tally.miss(MissRank.VENUE, "order_rejected", 0.0, closed.intent.shares / UNIT, fact.text)
 
     def _matched(self, fact: FillMatched) -> None:
         state = self.state
         spent = Money(fill_cost(fact) + fact.fee)
-        state.orders[fact.order] = orders.fill(self._order(fact.order), fact.shares, spent)
+        filled = orders.fill(state.ended.get(fact.order) or self._order(fact.order), fact.shares, spent)
+        if isinstance(filled, Closed):
+            state.ended[fact.order] = filled
+        else:
+            state.orders[fact.order] = filled
         state.ledger.hold(fact.fill, fill_movements(fact))
         state.provisional[fact.fill] = fact
         state.invest(fact.market, fact.outcome, fact.shares, spent)
-        state.tally(fact.market).fills += 1
+        if fact.market not in state.recorded:
+            state.tally(fact.market).fills += 1
 
     def _confirmed(self, fact: FillConfirmed) -> None:
         state = self.state
         state.ledger.confirm(fact.fill)
-        fill = state.provisional.pop(fact.fill)
+        fill = self._finish(fact.fill)
         holding = state.holdings.get(fill.order)
         if holding is None:
             holding = Holding(order=fill.order, market=fill.market, outcome=fill.outcome)
@@ -331,7 +358,7 @@ class Desk:
     def _failed(self, fact: FillFailed) -> None:
         state = self.state
         state.ledger.void(fact.fill)
-        fill = state.provisional.pop(fact.fill)
+        fill = self._finish(fact.fill)
         state.invest(fill.market, fill.outcome, -fill.shares, -fill_cost(fill) - fill.fee)
         if fill.market not in state.recorded:
             tally = state.tally(fill.market)
@@ -339,8 +366,7 @@ class Desk:
             tally.miss(MissRank.VENUE, "fill_failed", 0.0, fill.shares / UNIT, fact.text)
 
     def _closed(self, fact: OrderClosed) -> None:
-        closed = orders.close(self._order(fact.order), fact.reason)
-        del self.state.orders[fact.order]
+        closed = self._end(fact.order, fact.reason)
         if not closed.filled and closed.intent.market not in self.state.recorded:
             asked = closed.intent.shares / UNIT
             self.state.tally(closed.intent.market).miss(MissRank.VENUE, f"order_{fact.reason}", 0.0, asked)
@@ -367,6 +393,18 @@ class Desk:
         self.state.pauses.pop(fact.breaker, None)
         if fact.breaker == "loss_streak":
             self.state.loss_streak = 0
+
+    def _end(self, order: OrderId, reason: CloseReason) -> Closed:
+        closed = self.state.ended[order] = orders.close(self._order(order), reason)
+        del self.state.orders[order]
+        if self.proves_ends:
+            self.unproven[order] = closed.intent.market
+        return closed
+
+    def _finish(self, fill: FillId) -> FillMatched:
+        matched = self.state.provisional.pop(fill)
+        self.state.final[fill] = matched.market
+        return matched
 
     def _order(self, order: OrderId) -> Intended | Working:
         found = self.state.orders.get(order)

@@ -5,11 +5,12 @@ Backtest, paper and live differ in who feeds it and who carries out its verdicts
 moment, so that a restart finds it too.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from polybot.desk.desk import AgentPlan, Desk, DeskVerdict, FloorView
+from polybot.desk.intake import Intake, Taken
 from polybot.desk.state import DeskState
 from polybot.domain.events import (
     AgentFact,
@@ -32,8 +33,9 @@ from polybot.domain.events import (
     TradeSettled,
     TradingPaused,
     TradingResumed,
+    VenueReply,
 )
-from polybot.domain.ids import AgentId, MarketId
+from polybot.domain.ids import AgentId, MarketId, OrderId, SeriesId
 from polybot.domain.market import Market
 from polybot.domain.markets import Markets, MarketState
 from polybot.domain.units import Millis, Money, Price
@@ -61,6 +63,10 @@ class RoomState(msgspec.Struct, kw_only=True):
     payouts: dict[MarketId, Price] = {}
     desks: dict[AgentId, DeskState] = {}
     pauses: dict[str, Millis | None] = {}
+    began: Millis | None = None
+    """When capital was first allotted: windows that ended before were never ours."""
+    told: dict[SeriesId, Millis] = {}
+    """The end of the last window of each series whose story is over: older ones are not opened again."""
     day: DayBook = msgspec.field(default_factory=DayBook)
 
 
@@ -72,6 +78,8 @@ class TradingRoom:
         self.state = state or RoomState()
         self.markets = Markets(spec for plan in plans for spec in plan.strategy.indicators())
         self.absent: set[AgentId] = set()
+        self.fence: Callable[[], bool] = lambda: True
+        """Whether this process may trade at all (one floor per account: storage/leadership.py)."""
         view = FloorView(self._position, self.capital_base, self.exposure, self._floor_pause)
         self.desks: dict[AgentId, Desk] = {}
         for plan in plans:
@@ -121,6 +129,15 @@ class TradingRoom:
             return tuple(s for s in self.markets.by_id.values() if s.market.asset == event.asset)
         return ()
 
+    def intake(self, replies: Iterable[VenueReply]) -> Taken:
+        """What of a venue's replies is news to the desks (intake.py)."""
+        return Intake(self.desks).take(replies)
+
+    def proven(self, agent: AgentId, order: OrderId) -> None:
+        """The venue's whole account of an ended order is taken in: what waited for it may be due now."""
+        self.desks[agent].proven(order)
+        self._looks_again = True
+
     def step(self, event: MarketEvent, state: MarketState, now: Millis) -> list[DeskVerdict]:
         """Ask every desk in turn (a backtest's way; a running floor asks each desk from its own agent)."""
         verdicts: list[DeskVerdict] = []
@@ -140,7 +157,7 @@ class TradingRoom:
                 if desk is not None:
                     desk.apply(fact)
             case MarketOpened():
-                self.state.markets[fact.market.id] = fact.market
+                self._opened(fact)
             case MarketSettled():
                 self.state.payouts[fact.market] = fact.payout_up
                 for desk in self._in_order:
@@ -152,9 +169,17 @@ class TradingRoom:
             case TradingPaused(agent=agent) | TradingResumed(agent=agent) if agent in self.desks:
                 self.desks[agent].apply(fact)
         if isinstance(fact, CapitalAllocated):
+            self.state.began = fact.at if self.state.began is None else self.state.began
             self.state.day.deposit(fact.at, fact.moved)
         if kind is TradeSettled or kind is CapitalAllocated or not self.state.day.covers(fact.at):
             self.state.day.note(fact.at, self.equity())
+
+    def _opened(self, fact: MarketOpened) -> None:
+        market = fact.market
+        if market.id not in self.state.markets and market.window_end <= fact.at:
+            for desk in self._in_order:  # nobody was there: the floor itself was down for all of this window
+                desk.state.tally(market.id).missed += 1
+        self.state.markets[market.id] = market
 
     def _something_waits(self, at: Millis) -> bool:
         """Whether a window that is over still waits for a desk's last orders and fills."""
@@ -182,8 +207,8 @@ class TradingRoom:
         for state in self.markets.by_id.values():
             market = state.market.id
             known = self.state.markets.get(market)
-            if known is None and _is_over(state.market, now):
-                continue  # its story is told already, or was never ours: a restart reads the tape from its beginning
+            if known is None and self._is_told(state.market, now):
+                continue
             if known != state.market:
                 facts.append(MarketOpened(at=now, market=state.market))
                 continue
@@ -192,6 +217,12 @@ class TradingRoom:
                 facts.append(MarketSettled(at=now, market=market, payout_up=state.payout_up))
         return facts
 
+    def _is_told(self, market: Market, now: Millis) -> bool:
+        """Its story is over, or was never ours: a restart reads the tape, or the catalog, from before its time."""
+        if self.state.began is None:
+            return _is_over(market, now)
+        return market.window_end <= max(self.state.began, self.state.told.get(market.series, 0))
+
     def _window_records(self, now: Millis) -> list[AnyFact]:
         """A window is recorded once its fills are final, so none is called traded for a fill that came to nothing."""
         ended = [market for market in self.state.markets.values() if market.window_end <= now]
@@ -199,7 +230,7 @@ class TradingRoom:
             desk.window_record(market.id, now, down=desk.agent in self.absent)
             for market in ended
             for desk in self._in_order
-            if market.id not in desk.state.recorded and (_is_over(market, now) or not desk.state.busy_in(market.id))
+            if market.id not in desk.state.recorded and (_is_over(market, now) or not desk.awaits(market.id))
         ]
 
     def _pause_facts(self, now: Millis) -> list[AnyFact]:
@@ -219,9 +250,10 @@ class TradingRoom:
         held = {lot.market for desk in self._in_order for lot in desk.state.holdings.values()}
         for market in tuple(self.state.markets.values()):
             settled = market.id in self.state.payouts and market.id not in held
-            busy = any(desk.state.busy_in(market.id) for desk in self._in_order)
+            busy = any(desk.awaits(market.id) for desk in self._in_order)
             if settled and not busy and _is_over(market, now):
                 del self.state.markets[market.id], self.state.payouts[market.id]
+                self.state.told[market.series] = max(market.window_end, self.state.told.get(market.series, Millis(0)))
                 for desk in self._in_order:
                     desk.forget(market.id)
         for listed in tuple(self.markets.by_id.values()):
@@ -239,7 +271,7 @@ class TradingRoom:
         return self.state.position
 
     def _floor_pause(self) -> str | None:
-        return next(iter(self.state.pauses), None)
+        return next(iter(self.state.pauses), None) if self.fence() else "not_leader"
 
 
 def _is_over(market: Market, now: Millis) -> bool:

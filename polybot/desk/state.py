@@ -9,7 +9,7 @@ from polybot.domain.events import FillMatched
 from polybot.domain.ids import AgentId, FillId, MarketId, OrderId
 from polybot.domain.ledger import CASH, Ledger, Movement
 from polybot.domain.market import Outcome, Side
-from polybot.domain.order import Intended, Working
+from polybot.domain.order import Closed, Intended, Working
 from polybot.domain.units import Millis, Money, Price, Shares, notional_ceil, notional_floor
 from polybot.strategies.base import OPINION_RANK, WAITING_RANK
 
@@ -74,6 +74,9 @@ class Holding(msgspec.Struct, kw_only=True):
 class DeskState(msgspec.Struct, kw_only=True):
     """All a desk must not forget. `orders` holds open orders only; `recorded` the windows whose record is written.
 
+    `ended` and `final` remember the orders that are over and the fills that are confirmed or failed, until their market
+    is forgotten: what a venue says late or twice is known for what it is (intake.py).
+
     `invested` (what unsettled positions cost, fees included) and `positions` (shares by market and outcome) are sums
     over `provisional` and `holdings`, kept up with every fill because every market event asks for them.
     """
@@ -82,7 +85,9 @@ class DeskState(msgspec.Struct, kw_only=True):
     capital: Money = Money(0)
     ledger: Ledger = msgspec.field(default_factory=Ledger)
     orders: dict[OrderId, Intended | Working] = {}
+    ended: dict[OrderId, Closed] = {}
     provisional: dict[FillId, FillMatched] = {}
+    final: dict[FillId, MarketId] = {}
     holdings: dict[OrderId, Holding] = {}
     invested: Money = Money(0)
     positions: dict[MarketId, dict[Outcome, Shares]] = {}

@@ -1,7 +1,7 @@
 """The life of an order as types: a state holds only what exists in it, and only these functions make the steps.
 
 Intended ──accepted──▶ Working ──closed──▶ Closed          (fills happen while Working)
-    └──────rejected, or never sent────────▶ Closed
+    └──────rejected, or never sent────────▶ Closed        (and may be told of late)
 """
 
 import enum
@@ -97,7 +97,7 @@ class Working(msgspec.Struct, frozen=True, kw_only=True, tag="working"):
 
 
 class Closed(msgspec.Struct, frozen=True, kw_only=True, tag="closed"):
-    """Nothing more will be matched; fills already matched may still be confirmed or fail."""
+    """Nothing more will be matched; fills already matched may still be confirmed or fail, or be told of only now."""
 
     intent: OrderIntent
     reason: CloseReason
@@ -113,13 +113,18 @@ def accept(order: OrderState) -> Working:
     return Working(intent=order.intent)
 
 
-def fill(order: OrderState, shares: Shares, spent: Money) -> Working:
-    """Count `shares` more as matched. Raises OrderError beyond the order's size: no fill exceeds what was asked."""
-    if not isinstance(order, Working):
-        raise OrderError(f"{order.intent.id} was filled while {_name(order)}; only a working order can be")
+def fill(order: OrderState, shares: Shares, spent: Money) -> Working | Closed:
+    """Count `shares` more as matched. Raises OrderError beyond the order's size: no fill exceeds what was asked.
+
+    A closed order stays closed: the venue matched before it closed, and its word of that came late (D8).
+    """
+    if isinstance(order, Intended):
+        raise OrderError(f"{order.intent.id} was filled while {_name(order)}; only an accepted order can be")
     filled = order.filled + shares
     if shares <= 0 or filled > order.intent.shares:
         raise OrderError(f"{order.intent.id}: a fill of {shares} would make {filled} of {order.intent.shares}")
+    if isinstance(order, Closed):
+        return msgspec.structs.replace(order, filled=Shares(filled))
     return Working(intent=order.intent, filled=Shares(filled), spent=Money(order.spent + spent))
 
 

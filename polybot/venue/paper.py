@@ -11,6 +11,9 @@ from polybot.venue.matching import Simulator
 class PaperVenue:
     """Takes orders at once and answers as time and the market move on."""
 
+    may_lose_replies = False
+    lookup_patience_ms = 0
+
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
 
@@ -20,8 +23,9 @@ class PaperVenue:
     async def cancel(self, order: OrderId, now: Millis) -> None:
         self.simulator.cancel(order, now)
 
-    async def knows(self, order: OrderId) -> bool:
-        return self.simulator.knows(order)
+    async def account_of(self, order: OrderId) -> list[VenueReply] | None:
+        """Nothing of it can have been lost on the way: what happened has been replied."""
+        return [] if self.simulator.knows(order) else None
 
     def advance(self, now: Millis) -> list[VenueReply]:
         return self.simulator.advance(now)

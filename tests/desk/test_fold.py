@@ -60,9 +60,10 @@ def test_and_in_the_middle_of_everything_too_but_for_what_desks_only_looked_at(s
     for part in range(0, len(tape), 40):
         floor.play(*tape[part : part + 40])
         live, told = without_looks(floor.room.state), without_looks(fold(floor).state)
-        told.markets, told.payouts = live.markets, live.payouts  # a market is forgotten without a fact
+        told.markets, told.payouts, told.told = live.markets, live.payouts, live.told  # forgotten without a fact
         for agent, desk in told.desks.items():
-            desk.resolved, desk.recorded = live.desks[agent].resolved, live.desks[agent].recorded
+            mine = live.desks[agent]
+            desk.resolved, desk.recorded, desk.ended, desk.final = mine.resolved, mine.recorded, mine.ended, mine.final
         assert told == live
 
 

@@ -14,6 +14,7 @@ CLOSED = Closed(intent=INTENT, reason=CloseReason.KILLED, filled=Shares(0))
 
 def test_an_order_is_accepted_filled_and_closed() -> None:
     working = fill(fill(accept(INTENDED), shares("4"), Money(3)), shares("6"), Money(2))
+    assert isinstance(working, Working)
     assert (working.filled, working.spent) == (shares("10"), 5)
     assert close(working, CloseReason.FILLED) == Closed(intent=INTENT, reason=CloseReason.FILLED, filled=shares("10"))
 
@@ -28,10 +29,16 @@ def test_only_an_intended_order_is_accepted(order: OrderState) -> None:
         accept(order)
 
 
-@pytest.mark.parametrize("order", [INTENDED, CLOSED])
-def test_only_a_working_order_is_filled(order: OrderState) -> None:
+def test_an_order_nobody_accepted_is_not_filled() -> None:
     with pytest.raises(OrderError):
-        fill(order, shares("1"), Money(1))
+        fill(INTENDED, shares("1"), Money(1))
+
+
+def test_a_fill_told_of_after_the_close_is_counted_and_the_order_stays_closed() -> None:
+    late = fill(CLOSED, shares("4"), Money(2))
+    assert late == Closed(intent=INTENT, reason=CloseReason.KILLED, filled=shares("4"))
+    with pytest.raises(OrderError):
+        fill(late, shares("7"), Money(2))
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "10.000001"])
