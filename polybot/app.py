@@ -1,8 +1,7 @@
 """The composition root: settings in, a wired floor out. The only place that knows paper from live, tape from feed."""
 
 import asyncio
-import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -10,25 +9,17 @@ import msgspec
 from loguru import logger
 
 from polybot import __version__
-from polybot.agents.auditor import AUDITOR, AuditorAgent
-from polybot.agents.base import Heart
-from polybot.agents.monitor import MONITOR, MonitorAgent
-from polybot.agents.trader import Trader
 from polybot.backtest.replay import Replay
 from polybot.clock import ReplayClock, SystemClock
-from polybot.desk.desk import Desk
 from polybot.desk.room import TradingRoom
 from polybot.domain.errors import BadInput
-from polybot.domain.events import AnyFact, Journaled, MarketEvent, RunEnded, RunStarted
-from polybot.domain.ids import AgentId
-from polybot.domain.units import Millis, Money, format_units
+from polybot.domain.events import AnyFact, MarketEvent, RunEnded, RunStarted
+from polybot.domain.units import Millis, Money
 from polybot.floor.board import Board, RunInfo
-from polybot.floor.boss import Boss
-from polybot.floor.dispatch import Dispatcher
 from polybot.floor.player import play
-from polybot.floor.supervisor import AgentSpec, Supervisor
 from polybot.floor.teller import tell
-from polybot.recovery import FloorMemory, Recovered, decode_memory, encode_memory, new_memory, recover, unanswered
+from polybot.house import House, HouseTerms, restore
+from polybot.recovery import FloorMemory, decode_memory, new_memory
 from polybot.risk.audit import Auditor
 from polybot.settings import Settings, load_plans
 from polybot.storage.embedded import EmbeddedServers, embedded_servers
@@ -39,8 +30,6 @@ from polybot.venue.matching import Simulator, new_simulator_state
 from polybot.venue.paper import PaperVenue
 from polybot.web.server import CannotListen, WebServer, create_app, serve
 from polybot.web.source import FloorSource
-
-LOCKSTEP_PATIENCE_FACTOR = 2.0
 
 
 class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,25 +66,36 @@ async def run_floor(settings: Settings, stop: asyncio.Event, on_open: Callable[[
         stack.callback(journal.close)
         stores = await FloorStores.open(database_url, redis_url, journal, settings.data_dir)
         stack.push_async_callback(stores.close)
-        floor = await _Floor.restore(settings, tape, journal, stores)
-        web = await _serve(settings, FloorSource(floor.board, stores))
+        terms = house_terms(settings, source_name(tape))
+        memory = await _newest_memory(stores) or new_memory(settings.capital_money)
+        was = restore(terms, memory, journal, tape.events())
+        clock = ReplayClock(was.now or Millis(tape.totals.first_ms if tape.totals else 0))
+        venue = PaperVenue(was.paper_venue(settings.venue.model(settings.seed)))
+        house = House(terms, was, venue, journal, clock, stores.keep_checkpoint)
+        house.dispatcher.follow(tell)
+        board = _board(house, stores, tape)
+        web = await _serve(settings, FloorSource(board, stores))
         stack.push_async_callback(web.close)
         page = page_note(settings.data_dir)
         page.write_text(web.url + "\n")
         stack.callback(page.unlink, missing_ok=True)
         on_open(
             OpenFloor(
-                board=floor.board,
+                board=board,
                 url=web.url,
                 psql=servers.psql_command,
                 redis_cli=servers.redis_cli_command,
-                resumed_at=floor.recovered.room.state.position,
+                resumed_at=was.room.state.position,
             )
         )
-        finished, reason = await floor.run(stop)
+        stores.start(board, house.dispatcher.note)
+        events = tape.events(start=was.room.state.position)
+        finished, reason = await house.run(
+            lambda dispatcher, stopped: play(events, dispatcher, clock, settings.speed, stopped), stop
+        )
         if finished and settings.at_end == "hold":
             logger.bind(action="held").info("the tape is over; the page stays up until this is stopped")
-            floor.board.finished = True
+            board.finished = True
             await stop.wait()
         await stores.drain()
         facts = [entry.fact for entry in journal.read()] if finished else []
@@ -130,169 +130,36 @@ async def _servers(settings: Settings, stack: AsyncExitStack) -> EmbeddedServers
     return await stack.enter_async_context(own)
 
 
-class _Floor:
-    """The wired parts of one open floor."""
+def house_terms(settings: Settings, source: str) -> HouseTerms:
+    return HouseTerms(
+        plans=load_plans(settings),
+        limits=settings.limits.limits(),
+        capital=settings.capital_money,
+        seed=settings.seed,
+        mode=settings.mode,
+        source=source,
+        settings=public_settings(settings),
+        agent_hang_s=settings.agent_hang_s,
+        checkpoint_s=settings.checkpoint_s,
+        lockstep=True,
+    )
 
-    def __init__(self, settings: Settings, tape: TapeReader, journal: Journal, stores: FloorStores, was: Recovered):
-        self.settings, self.tape, self.journal, self.stores, self.recovered = settings, tape, journal, stores, was
-        self.clock = ReplayClock(was.now or Millis(tape.totals.first_ms if tape.totals else 0))
-        self.room: TradingRoom = was.room
-        self.room.absent.update(self.room.desks)  # until their agents run: nobody has looked at anything yet
-        self.dispatcher = Dispatcher(
-            was.room,
-            PaperVenue(was.venue),
-            journal,
-            self.clock,
-            lockstep=True,
-            patience_s=LOCKSTEP_PATIENCE_FACTOR * settings.agent_hang_s,
-        )
-        self.board = Board(was.room, self.clock, SystemClock().now_ms, was.memory.board)
-        self.dispatcher.follow(self._remember)
-        self.dispatcher.follow(tell)
-        self.boss = Boss(was.room, self.dispatcher, self.clock, self._keep_checkpoint, settings.checkpoint_s)
-        self.supervisor = Supervisor(self._specs(), self.clock, self.boss.on_agent_change, random.Random(settings.seed))
-        self.board.boss, self.board.supervisor, self.board.stores = self.boss, self.supervisor, stores
-        self.board.info = RunInfo(
-            run=journal.genesis.hex()[:12],
-            mode=settings.mode,
-            source=source_name(tape),
-            started_at=SystemClock().now_ms(),
-            capital=settings.capital_money,
-            exposure_share=was.room.limits.floor_capital_share,
-            events_total=tape.totals.events if tape.totals else None,
-            windows_total=len(tape.totals.markets) if tape.totals else None,
-        )
 
-    @classmethod
-    async def restore(cls, settings: Settings, tape: TapeReader, journal: Journal, stores: FloorStores) -> "_Floor":
-        """Recovery is start-up: the same path for a first start and for the next after any end."""
-        plans = load_plans(settings)
-        memory = await _newest_memory(stores) or new_memory(settings.capital_money)
-        was = recover(
-            memory,
-            journal.read(memory.seq),
-            tape.events(),
-            plans,
-            settings.limits.limits(),
-            settings.venue.model(settings.seed),
-        )
-        if was.memory.source not in ("", source_name(tape)):
-            raise BadInput(
-                f"{settings.data_dir} holds a run on {was.memory.source}, and this is {source_name(tape)}: "
-                "set POLYBOT_DATA_DIR to another folder, or type `polybot reset` to put that run away"
-            )
-        if was.room.capital() not in (0, settings.capital_money):
-            raise BadInput(
-                f"the run in {settings.data_dir} began with {format_units(was.room.capital())}, and POLYBOT_CAPITAL "
-                f"is now {format_units(settings.capital_money)}: set it back, or put that run away: `polybot reset`"
-            )
-        gone = [agent for agent in was.memory.room.desks if agent not in was.room.desks]
-        if gone:
-            raise BadInput(
-                f"{', '.join(gone)} took part in the run in {settings.data_dir} and is not configured any more: "
-                "give back its file in configs/strategies, or type `polybot reset` to put that run away"
-            )
-        return cls(settings, tape, journal, stores, was)
-
-    async def run(self, stop: asyncio.Event) -> tuple[bool, str]:
-        """Play until the tape ends, somebody stops it, or something vital fails."""
-        self.stores.start(self.board, self.dispatcher.note)
-        missing = unanswered(self.room, self.recovered.venue, self.clock.now_ms())
-        await self.boss.open(self.supervisor, self._started(), self.settings.capital_money, missing)
-        watching = asyncio.create_task(self.boss.watch(self.supervisor), name="boss-watch")
-        playing = asyncio.create_task(self._play(stop), name="tape-player")
-        in_order = False
-        try:
-            done, _ = await asyncio.wait([watching, playing], return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()  # a fault ends the floor here
-            finished = playing.result()
-            reason = "the tape is over" if finished else "stopped by request"
-            await self.boss.close(self.supervisor, reason, finished=finished)
-            in_order = True
-        finally:
-            for task in (watching, playing):
-                task.cancel()
-            await asyncio.wait([watching, playing])
-            if not in_order:  # whatever failed, what is running must not go on trading
-                await self.supervisor.stop()
-        return finished, reason
-
-    async def _play(self, stop: asyncio.Event) -> bool:
-        position = self.room.state.position
-        events = self.tape.events(start=position)
-        return await play(events, self.dispatcher, self.clock, self.settings.speed, stop)
-
-    def _started(self) -> RunStarted:
-        settings = self.settings
-        return RunStarted(
-            at=self.clock.now_ms(),
-            run=self.journal.genesis.hex()[:12],
-            source=source_name(self.tape),
-            mode=settings.mode,
-            capital=settings.capital_money,
-            seed=settings.seed,
-            version=__version__,
-            settings=public_settings(settings),
-        )
-
-    # -- what the agents need -----------------------------------------------------------------------------------------
-
-    def _specs(self) -> list[AgentSpec]:
-        """Auditor and monitor first, so that nothing is traded unseen; they stop last."""
-        hang_s = self.settings.agent_hang_s
-        specs = [
-            AgentSpec(name=AUDITOR, role="auditor", build=self._auditor, hang_s=hang_s),
-            AgentSpec(name=MONITOR, role="monitor", build=self._monitor, hang_s=hang_s),
-        ]
-        for agent, desk in self.room.desks.items():
-            specs.append(AgentSpec(name=agent, role="trader", build=self._trader_builder(desk), hang_s=hang_s))
-        return specs
-
-    def _trader_builder(self, desk: Desk) -> Callable[[], Trader]:
-        attach = self.dispatcher.attach_mailbox
-        return lambda: Trader(
-            desk, Heart(self.clock.monotonic), self.dispatcher.carry_out, lambda box: attach(desk.agent, box)
-        )
-
-    def _auditor(self) -> AuditorAgent:
-        return AuditorAgent(
-            self.room.limits,
-            Heart(self.clock.monotonic),
-            self.clock,
-            self,
-            self.dispatcher.commit,
-            lambda feed: self.dispatcher.attach_feed(AUDITOR, feed),
-        )
-
-    def _monitor(self) -> MonitorAgent:
-        return MonitorAgent(
-            self.board.state.performance,
-            Heart(self.clock.monotonic),
-            self.dispatcher.commit,
-            lambda feed: self.dispatcher.attach_feed(MONITOR, feed),
-        )
-
-    def past(self) -> Iterable[Journaled]:
-        return self.journal.read()
-
-    def desk_cash(self) -> Mapping[AgentId, Money] | None:
-        if not self.dispatcher.settled:
-            return None
-        return {desk.agent: desk.state.cash for desk in self.room.desks.values()}
-
-    # -- remembering --------------------------------------------------------------------------------------------------
-
-    def _remember(self, facts: list[Journaled]) -> None:
-        memory = self.recovered.memory
-        for entry in facts:
-            memory.take(entry)
-
-    async def _keep_checkpoint(self) -> None:
-        memory = self.recovered.memory
-        await self.stores.keep_checkpoint(
-            memory.seq, self.room.state.position, self.clock.now_ms(), encode_memory(memory)
-        )
+def _board(house: House, stores: FloorStores, tape: TapeReader) -> Board:
+    """What is shown of the floor."""
+    board = Board(house.room, house.clock, SystemClock().now_ms, house.was.memory.board)
+    board.boss, board.supervisor, board.stores = house.boss, house.supervisor, stores
+    board.info = RunInfo(
+        run=house.journal.genesis.hex()[:12],
+        mode=house.terms.mode,
+        source=house.terms.source,
+        started_at=SystemClock().now_ms(),
+        capital=house.terms.capital,
+        exposure_share=house.room.limits.floor_capital_share,
+        events_total=tape.totals.events if tape.totals else None,
+        windows_total=len(tape.totals.markets) if tape.totals else None,
+    )
+    return board
 
 
 async def _newest_memory(stores: FloorStores) -> FloorMemory | None:

@@ -13,18 +13,17 @@ from polybot.domain.events import (
     AnyFact,
     Journaled,
     MarketEvent,
-    OrderClosed,
     RunEnded,
     RunStarted,
 )
-from polybot.domain.order import CloseReason
 from polybot.domain.units import Millis, Money
 from polybot.floor.board_state import BoardState
+from polybot.risk.audit_memory import AuditMemory
 from polybot.risk.limits import Limits
 from polybot.venue.fill_models import VenueModel
 from polybot.venue.matching import Simulator, SimulatorState, new_simulator_state
 
-MEMORY_VERSION = 1
+MEMORY_VERSION = 2
 """Raise it when the form of FloorMemory changes: older checkpoints are then passed over for the journal."""
 
 
@@ -37,6 +36,7 @@ class FloorMemory(msgspec.Struct, kw_only=True):
     board: BoardState
     source: str = ""
     finished: bool = False
+    audit: AuditMemory = msgspec.field(default_factory=AuditMemory)
 
     def take(self, entry: Journaled) -> None:
         """Follow one more fact (the room and the venue follow by themselves)."""
@@ -51,14 +51,20 @@ class FloorMemory(msgspec.Struct, kw_only=True):
 class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     """A floor as it was: the last fact it knows is `memory.seq`, the last market event number `room.state.position`.
 
-    `now` is the latest time it has seen, UTC milliseconds.
+    `later` are the facts that are not in the checkpoint; `now` the latest time it has seen, UTC milliseconds.
     """
 
     room: TradingRoom
-    venue: Simulator
     memory: FloorMemory
-    facts_read: int
+    later: list[AnyFact]
     now: Millis
+
+    def paper_venue(self, model: VenueModel) -> Simulator:
+        """The paper venue as it was: its memory in the checkpoint, and what the facts after it tell."""
+        venue = Simulator(model, self.room.markets.by_id, self.memory.venue)
+        for fact in self.later:
+            venue.restore(fact)
+        return venue
 
 
 def encode_memory(memory: FloorMemory) -> bytes:
@@ -73,6 +79,17 @@ def decode_memory(data: bytes) -> FloorMemory:
         raise BadInput(f"the checkpoint is not of this version ({error}); it is rebuilt from the journal") from error
 
 
+def encode_audit(memory: AuditMemory) -> bytes:
+    return msgspec.msgpack.encode(memory)
+
+
+def decode_audit(data: bytes, limits: Limits) -> AuditMemory:
+    """The auditor's books, to be judged by the limits as they are set now."""
+    memory = msgspec.msgpack.decode(data, type=AuditMemory)
+    memory.books.limits = limits
+    return memory
+
+
 def new_memory(capital: Money) -> FloorMemory:
     return FloorMemory(room=RoomState(), venue=new_simulator_state(capital), board=BoardState())
 
@@ -83,7 +100,6 @@ def recover(
     market_events: Iterable[MarketEvent],
     plans: list[AgentPlan],
     limits: Limits,
-    model: VenueModel,
 ) -> Recovered:
     """Fold the facts after the checkpoint over it, and bring the markets to where they were.
 
@@ -101,20 +117,4 @@ def recover(
     for _, event in zip(range(room.state.position), market_events, strict=False):
         room.markets.apply(event)
         now = max(now, event.received)
-    venue = Simulator(model, room.markets.by_id, memory.venue)
-    for fact in facts:
-        venue.restore(fact)
-    return Recovered(room=room, venue=venue, memory=memory, facts_read=len(facts), now=now)
-
-
-def unanswered(room: TradingRoom, venue: Simulator, now: Millis) -> list[OrderClosed]:
-    """Orders the desks have open and the venue does not know: they never reached it, or it lost them with us.
-
-    The intent was journaled before sending (D8), so nothing is sent again; the order is closed and its cash is free.
-    """
-    return [
-        OrderClosed(at=now, agent=desk.agent, order=order, reason=CloseReason.NEVER_SENT)
-        for desk in room.desks.values()
-        for order in desk.state.orders
-        if not venue.knows(order)
-    ]
+    return Recovered(room=room, memory=memory, later=facts, now=now)

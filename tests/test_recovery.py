@@ -32,7 +32,8 @@ from polybot.domain.ids import AgentId, OrderId
 from polybot.domain.order import CloseReason
 from polybot.domain.units import Millis
 from polybot.floor.board_state import BoardState
-from polybot.recovery import FloorMemory, Recovered, decode_memory, encode_memory, new_memory, recover, unanswered
+from polybot.floor.reconciler import never_sent
+from polybot.recovery import FloorMemory, decode_memory, encode_memory, new_memory, recover
 from polybot.risk.limits import Limits
 from polybot.venue.fill_models import VenueModel
 from tests.builders import (
@@ -52,6 +53,21 @@ from tests.desk.worlds import a_floor, a_tape, seeds
 
 EVERY = 6
 """A checkpoint is kept this many facts apart (at the end of an event, as the floor does)."""
+
+
+class Was:
+    """A floor as it was, and its paper venue."""
+
+    def __init__(self, memory, later, tape, plans, limits, model):
+        recovered = recover(memory, later, tape, plans, limits)
+        self.room, self.memory, self.now = recovered.room, recovered.memory, recovered.now
+        self.facts_read = len(recovered.later)
+        self.venue = recovered.paper_venue(model)
+
+    def unanswered(self):
+        """What the reconciler says of the orders that the venue does not know (floor/reconciler.py)."""
+        open_orders = [order for desk in self.room.desks.values() for order in desk.state.orders.values()]
+        return [never_sent(o.intent, self.now) for o in open_orders if not self.venue.knows(o.intent.id)]
 
 
 class Kept:
@@ -84,12 +100,12 @@ class Kept:
                     return memory
         return new_memory(self.floor.capital)
 
-    def recovered(self, cut: int, *, checkpoint: bool) -> Recovered:
+    def recovered(self, cut: int, *, checkpoint: bool) -> Was:
         memory = self.memory(cut, checkpoint=checkpoint)
         later = self.journal[memory.seq : cut]
-        return recover(memory, later, iter(self.tape), self.floor.plans, self.floor.limits, self.floor.model)
+        return Was(memory, later, iter(self.tape), self.floor.plans, self.floor.limits, self.floor.model)
 
-    def gone_on(self, cut: int, *, checkpoint: bool) -> tuple[list[AnyFact], Recovered, Counter[str]]:
+    def gone_on(self, cut: int, *, checkpoint: bool) -> tuple[list[AnyFact], Was, Counter[str]]:
         """The facts of both lives of a run that was cut after its fact number `cut`, and what was sent in each."""
         was = self.recovered(cut, checkpoint=checkpoint)
         facts = [entry.fact for entry in self.journal[:cut]]
@@ -104,7 +120,7 @@ class Kept:
         replay = Replay(was.room, was.venue, facts.append)
         if was.room.capital() == 0:
             replay.allocate(self.floor.capital, was.now)
-        for closed in unanswered(was.room, was.venue, was.now):
+        for closed in was.unanswered():
             replay._commit(closed)
         replay.settle_due(was.now)
         replay.run(self.tape[was.room.state.position :])
@@ -160,7 +176,7 @@ def test_so_does_a_run_in_any_world_with_failing_fills_and_resting_orders(seed, 
 
 
 def test_a_first_start_is_a_recovery_from_nothing():
-    was = recover(new_memory(CAPITAL), [], iter(shipped_tape()), [a_plan()], Limits(), INSTANT)
+    was = Was(new_memory(CAPITAL), [], iter(shipped_tape()), [a_plan()], Limits(), INSTANT)
     assert (was.facts_read, was.room.state.position, was.room.capital()) == (0, 0, 0)
     assert was.venue.state.account.cash == CAPITAL
 
@@ -169,7 +185,7 @@ def test_only_as_many_market_events_are_taken_as_had_been_applied():
     kept = shipped()
     events = iter(kept.tape)
     memory = kept.memory(20, checkpoint=True)
-    was = recover(memory, kept.journal[memory.seq : 20], events, kept.floor.plans, kept.floor.limits, kept.floor.model)
+    was = Was(memory, kept.journal[memory.seq : 20], events, kept.floor.plans, kept.floor.limits, kept.floor.model)
     assert next(events) is kept.tape[was.room.state.position]
 
 
@@ -202,7 +218,7 @@ def scripted(cut_after: type[AnyFact]) -> tuple[Kept, int]:
 def test_an_order_written_down_but_never_sent_is_closed_not_sent_again():
     kept, cut = scripted(IntentRecorded)
     was = kept.recovered(cut, checkpoint=False)
-    (closed,) = unanswered(was.room, was.venue, was.now)
+    (closed,) = was.unanswered()
     assert (closed.order, closed.reason) == (OrderId("scripted-000001"), CloseReason.NEVER_SENT)
     was.room.apply(closed)
     assert was.room.exposure() == 0
@@ -212,10 +228,10 @@ def test_an_order_on_its_way_at_the_checkpoint_arrives_after_the_restart():
     kept, cut = scripted(IntentRecorded)
     live = Floor(*kept.floor.plans, model=kept.floor.model).play(*kept.tape[:2])
     memory = FloorMemory(seq=cut, room=live.room.state, venue=live.venue.state, board=BoardState())
-    was = recover(
+    was = Was(
         decode_memory(encode_memory(memory)), [], iter(kept.tape), kept.floor.plans, kept.floor.limits, kept.floor.model
     )
-    assert unanswered(was.room, was.venue, was.now) == []
+    assert was.unanswered() == []
     Replay(was.room, was.venue, live.facts.append).run(kept.tape[2:])
     assert len(live.of(OrderAccepted)) == len(live.of(TradeSettled)) == 1
 
@@ -225,7 +241,7 @@ def test_an_order_on_its_way_at_the_checkpoint_whose_answer_is_journaled_does_no
     live = Floor(*kept.floor.plans, model=kept.floor.model).play(*kept.tape[:2])
     seq = len(live.facts)
     memory = FloorMemory(seq=seq, room=live.room.state, venue=live.venue.state, board=BoardState())
-    was = recover(
+    was = Was(
         decode_memory(encode_memory(memory)),
         kept.journal[seq:cut],
         iter(kept.tape),
@@ -274,6 +290,6 @@ def test_a_plan_that_left_keeps_its_state_for_when_it_returns():
     memory = decode_memory(
         encode_memory(FloorMemory(room=floor.room.state, venue=floor.venue.state, board=BoardState()))
     )
-    was = recover(memory, [], iter(()), plans[:1], Limits(), INSTANT)
+    was = Was(memory, [], iter(()), plans[:1], Limits(), INSTANT)
     assert set(was.room.desks) == {"stays"}
     assert was.memory.room.desks[AgentId("leaves")].cash > 0

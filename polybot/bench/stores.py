@@ -90,8 +90,8 @@ def _start(settings: Settings, path: Path, checkpoint: bytes | None) -> tuple[fl
             TapeReader(settings.tape).events(),
             load_plans(settings),
             settings.limits.limits(),
-            settings.venue.model(settings.seed),
         )
+        recovered.paper_venue(settings.venue.model(settings.seed))
         seconds = time.perf_counter() - began
     return seconds, encode_memory(recovered.memory)
 

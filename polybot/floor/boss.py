@@ -1,7 +1,7 @@
 """The floor boss: opens the floor, allots the capital, starts and watches the agents, keeps checkpoints (R1)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 from loguru import logger
 
@@ -12,7 +12,6 @@ from polybot.domain.events import (
     AgentChanged,
     AgentState,
     AnyFact,
-    OrderClosed,
     RunEnded,
     RunStarted,
     Severity,
@@ -23,6 +22,7 @@ from polybot.domain.events import (
 from polybot.domain.ids import AgentId
 from polybot.domain.units import Money
 from polybot.floor.dispatch import Dispatcher
+from polybot.floor.reconciler import Reconciler
 from polybot.floor.supervisor import AgentSpec, Supervisor
 
 BOSS = AgentId("boss")
@@ -53,9 +53,7 @@ class Boss:
 
     # -- opening ------------------------------------------------------------------------------------------------------
 
-    async def open(
-        self, supervisor: Supervisor, started: RunStarted, capital: Money, unanswered: Sequence[OrderClosed]
-    ) -> None:
+    async def open(self, supervisor: Supervisor, reconciler: Reconciler, started: RunStarted, capital: Money) -> None:
         """Write down that the floor is open, put its books in order, start the agents in order."""
         now = self._clock.now_ms()
         running = AgentChanged(at=now, agent=BOSS, role="boss", state=AgentState.RUNNING)
@@ -63,12 +61,10 @@ class Boss:
         if self.room.capital() == 0:
             await self.dispatcher.commit(equal_allocation(self.room, capital, now))
         await self._note_newcomers()
-        if unanswered:
-            text = (
-                f"{len(unanswered)} orders were written down but never reached the venue; they are closed, not re-sent"
-            )
-            note = SystemNoted(at=now, severity=Severity.WARNING, component="recovery", text=text)
-            await self.dispatcher.commit([*unanswered, note])
+        unsent = await reconciler.look_at_all()
+        if unsent:
+            text = f"{unsent} orders were written down but never reached the venue; they are closed, not re-sent"
+            await self.dispatcher.note(Severity.WARNING, "recovery", text)
         await self.dispatcher.commit_due(now)
         await supervisor.start()
 

@@ -16,12 +16,21 @@ from polybot.agents.base import FactFeed, Mailbox, Wake
 from polybot.clock import Clock
 from polybot.desk.desk import DeskVerdict
 from polybot.desk.room import TradingRoom
-from polybot.domain.events import AnyFact, IntentRecorded, Journaled, MarketEvent, Severity, SystemNoted
-from polybot.domain.ids import AgentId
+from polybot.domain.events import (
+    AnyFact,
+    IntentRecorded,
+    Journaled,
+    MarketEvent,
+    OrderRejected,
+    Severity,
+    SystemNoted,
+    VenueReply,
+)
+from polybot.domain.ids import AgentId, OrderId
 from polybot.domain.units import Millis
 from polybot.risk.breakers import CallRate
 from polybot.risk.gate import Approved
-from polybot.venue.base import Venue, VenueUnavailable
+from polybot.venue.base import Venue, VenueBusy, VenueUnavailable
 
 
 class FactJournal(Protocol):
@@ -49,6 +58,12 @@ class Dispatcher:
         self.failure: BaseException | None = None
         """Why a fact could not be made durable or taken in; with one, the floor and its journal may differ: end it."""
         self._errands: set[asyncio.Task[None]] = set()
+        self._entrance = asyncio.Lock()
+        self._intake = asyncio.Lock()
+        self.doubtful: dict[OrderId, None] = {}
+        """Orders of which the venue's word is missing or does not fit: the reconciler looks them up."""
+        self.strays: dict[OrderId, None] = {}
+        """Orders the venue has open though we closed them: the reconciler cancels them."""
         self.last_event_at = Millis(0)
 
     # -- who listens --------------------------------------------------------------------------------------------------
@@ -72,21 +87,30 @@ class Dispatcher:
 
     async def publish(self, event: MarketEvent) -> None:
         """Bring one market event onto the floor, with everything that has to happen before and after it."""
-        now = event.received
-        await self.commit(self.venue.advance(now))
+        async with self._entrance:
+            woken = await self._publish(event, event.received)
+        if self._lockstep and woken:
+            await self._wait_for(woken)
+
+    async def tick(self, now: Millis) -> None:
+        """Let time pass without a market event: what the venue has said meanwhile, and what is due by now."""
+        async with self._entrance:
+            await self.take(self.venue.advance(now))
+            await self.commit_due(now)
+
+    async def _publish(self, event: MarketEvent, now: Millis) -> list[Mailbox]:
+        await self.take(self.venue.advance(now))
         await self.commit_due(now)
         state = self.room.observe(event)
         self.last_event_at = now
-        await self.commit(self.venue.observe(event, state))
+        await self.take(self.venue.observe(event, state))
         await self.commit_due(now)
-        woken = [
+        return [
             self._wake(agent, Wake(event, affected, now))
             for affected in self.room.affected(event, state)
             for agent, desk in self.room.desks.items()
             if desk.wakes_on(type(event)) and agent in self._mailboxes
         ]
-        if self._lockstep and woken:
-            await self._wait_for(woken)
 
     def _wake(self, agent: AgentId, wake: Wake) -> Mailbox:
         mailbox = self._mailboxes[agent]
@@ -118,6 +142,21 @@ class Dispatcher:
             feed.put(journaled)
         for follower in self._followers:
             follower(journaled)
+
+    async def take(self, replies: Sequence[VenueReply]) -> None:
+        """Commit those of the venue's replies that are news; the others are known, or their orders looked up."""
+        if replies:
+            await self._see_through(self._take(replies, self.room.state.position))
+
+    async def _take(self, replies: Sequence[VenueReply], position: int) -> None:
+        async with self._intake:  # one at a time: only when taken in is a reply known to be no news
+            taken = self.room.intake(replies)
+            self.doubtful |= dict.fromkeys(taken.doubtful)
+            self.strays |= dict.fromkeys(taken.strays)
+            for stranger in taken.strangers:
+                logger.bind(action="stranger").warning("the venue speaks of what is not ours: {}", stranger)
+            if taken.facts:
+                await self._commit(taken.facts, position)
 
     async def _see_through(self, errand: Coroutine[Any, Any, None]) -> None:
         """Wait for an errand that is finished even if whoever asked for it is stopped meanwhile.
@@ -170,16 +209,33 @@ class Dispatcher:
                 await self._send(verdict, now)
 
     async def _send(self, order: Approved, now: Millis) -> None:
+        intent = order.intent
+        if not self.room.fence():  # deposed since it was decided: not sent, and the look-up will find it was not
+            self.doubtful[intent.id] = None
+            return
         try:
             await self.venue.place(order, now)
+        except VenueBusy as error:
+            refused = OrderRejected(at=self._later(now), agent=intent.agent, order=intent.id, text=str(error))
+            await self._take([refused], self.room.state.position)
+            await self.note_call(ok=False)
         except VenueUnavailable as error:  # sent or not: unknown. The look-up decides, never a second send (D8)
-            self._calls.note(now, ok=False)
-            await self.note(Severity.WARNING, "venue", f"no answer for {order.intent.id}: {error}")
-            opened = self._calls.breaker(now)
-            if opened is not None and opened.breaker not in self.room.state.pauses:
-                await self.commit([opened])
+            self.doubtful[intent.id] = None
+            await self.note(Severity.WARNING, "venue", f"no answer for {intent.id}: {error}")
+            await self.note_call(ok=False)
         else:
-            self._calls.note(now, ok=True)
+            await self.note_call(ok=True)
+
+    async def note_call(self, *, ok: bool) -> None:
+        """Count a call to the venue; too many that failed pause the floor (R14)."""
+        now = self.clock.now_ms()
+        self._calls.note(now, ok=ok)
+        opened = None if ok else self._calls.breaker(now)
+        if opened is not None and opened.breaker not in self.room.state.pauses:
+            await self.commit([opened])
+
+    def _later(self, now: Millis) -> Millis:
+        return max(now, self.clock.now_ms())
 
     async def drained(self) -> None:
         """Return when every follower with a feed has caught up."""

@@ -20,6 +20,7 @@ from polybot.domain.events import (
 )
 from polybot.domain.ids import AgentId
 from polybot.floor.boss import Boss, FloorFailed
+from polybot.floor.reconciler import Reconciler
 from polybot.floor.supervisor import AgentSpec, Supervisor
 from tests.builders import shipped_floor
 from tests.floor.test_dispatch import RunningFloor
@@ -49,6 +50,9 @@ class Opened:
         self.floor = RunningFloor(shipped_floor(()))
         self.checkpoints = 0
         self.boss = Boss(self.floor.room, self.floor.dispatcher, self.floor.clock, self.keep, checkpoint_s=0.01)
+        self.reconciler = Reconciler(
+            self.floor.room, self.floor.dispatcher.venue, self.floor.dispatcher, self.floor.clock
+        )
         specs = [
             AgentSpec(name=AgentId("auditor"), role="auditor", build=Idler),
             AgentSpec(name=AgentId("momentum"), role="trader", build=Idler),
@@ -62,7 +66,7 @@ class Opened:
     async def open(self) -> "Opened":
         now = self.floor.clock.now_ms()
         started = RunStarted(at=now, run="r", source="t", mode="paper", capital=self.floor.capital, seed=1, version="0")
-        await self.boss.open(self.supervisor, started, self.floor.capital, [])
+        await self.boss.open(self.supervisor, self.reconciler, started, self.floor.capital)
         return self
 
     def facts(self, kind: Any) -> list[Any]:

@@ -1,0 +1,169 @@
+"""Keeps our books and the venue's the same: looks up what was not answered, does not fit, or has been silent too long.
+
+An order is never sent twice (D8): an unknown answer leads to a look-up, which is safe to repeat. Whatever the venue's
+account of an order holds that we do not have is taken in; an order that it does not know is closed as never sent, once
+it is too late for it to turn up.
+"""
+
+import asyncio
+from collections.abc import Iterator
+
+import msgspec
+from loguru import logger
+
+from polybot.clock import Clock
+from polybot.desk.room import TradingRoom
+from polybot.domain.events import FillConfirmed, FillFailed, FillMatched, OrderClosed, OrderRejected, VenueReply
+from polybot.domain.ids import MarketId, OrderId
+from polybot.domain.order import CloseReason, Intended, OrderIntent
+from polybot.domain.units import Millis
+from polybot.floor.dispatch import Dispatcher
+from polybot.venue.base import Venue, VenueBusy, VenueUnavailable
+
+LOOK_EVERY_S = 1.0
+ANSWER_MS_MAX = 3_000
+"""An order that was sent is answered within this, or looked up."""
+FINAL_MS_MAX = 30_000
+"""A fill is confirmed or failed within this, or its order looked up."""
+SILENT_MS_MAX = 60_000
+"""Every open order is looked up this often, whatever its stream says."""
+AGAIN_MS_FIRST, AGAIN_MS_MAX = 1_000, 30_000
+"""Between two look-ups of the same order: doubled each time, at most so long."""
+LOOK_UPS_MAX = 20
+"""In one round; the others wait for the next."""
+
+
+class _Doubt(msgspec.Struct):
+    """When to look an order up again, and how long to wait after that."""
+
+    due: Millis
+    wait_ms: int = AGAIN_MS_FIRST
+
+
+class Reconciler:
+    """Run `run()` as a task beside the agents; `look()` is one round of it."""
+
+    def __init__(self, room: TradingRoom, venue: Venue, dispatcher: Dispatcher, clock: Clock) -> None:
+        self.room, self.venue, self.dispatcher, self._clock = room, venue, dispatcher, clock
+        self._doubts: dict[OrderId, _Doubt] = {}
+        self.looked_up = 0
+        self.last_look = clock.monotonic()
+
+    async def run(self) -> None:
+        """For ever; raises only what the journal raises."""
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        """Look up every order that it is time for, one by one, and cancel strays."""
+        self.last_look = self._clock.monotonic()
+        now = self._clock.now_ms()
+        for intent in list(self._in_doubt(now))[:LOOK_UPS_MAX]:
+            if not await self._look_up(intent):
+                break  # the venue does not answer: nor would it for the others
+        for order in tuple(self.dispatcher.strays):
+            await self._cancel(order)
+
+    async def look_at_all(self) -> int:
+        """At start-up: every open order, once. Returns how many were closed because they never reached the venue."""
+        before = [known.intent for desk in self.room.desks.values() for known in desk.state.orders.values()]
+        for intent in before:
+            if not await self._look_up(intent):
+                break
+        ended = (self.room.desks[intent.agent].state.ended.get(intent.id) for intent in before)
+        return sum(order is not None and order.reason is CloseReason.NEVER_SENT for order in ended)
+
+    # -- which --------------------------------------------------------------------------------------------------------
+
+    def _in_doubt(self, now: Millis) -> Iterator[OrderIntent]:
+        """Orders to look up now. What is remembered of others is dropped."""
+        doubts: dict[OrderId, _Doubt] = {}
+        for intent, since in self._candidates(now):
+            doubt = self._doubts.get(intent.id) or _Doubt(due=since)
+            doubts[intent.id] = doubt
+            if intent.id in self.dispatcher.doubtful:
+                doubt.due = min(doubt.due, now)
+                del self.dispatcher.doubtful[intent.id]
+            if doubt.due <= now:
+                yield intent
+        self._doubts = doubts
+        self.dispatcher.doubtful.clear()  # what is left is of markets that are forgotten
+
+    def _candidates(self, now: Millis) -> Iterator[tuple[OrderIntent, Millis]]:
+        """Every order that may need a look, with the time from which it does."""
+        for desk in self.room.desks.values():
+            state = desk.state
+            waiting: dict[OrderId, Millis] = {}
+            for fill in state.provisional.values():
+                waiting[fill.order] = min(waiting.get(fill.order, fill.at), fill.at)
+            for known in state.orders.values():
+                intent = known.intent
+                patience = ANSWER_MS_MAX if isinstance(known, Intended) else SILENT_MS_MAX
+                yield intent, Millis(min(intent.decided_at + patience, self._end(intent.market, now) + ANSWER_MS_MAX))
+            for order, ended in state.ended.items():
+                if order in waiting:
+                    yield ended.intent, Millis(waiting[order] + FINAL_MS_MAX)
+                elif order in desk.unproven or order in self.dispatcher.doubtful:
+                    yield ended.intent, now
+
+    def _end(self, market: MarketId, now: Millis) -> Millis:
+        known = self.room.state.markets.get(market)
+        return known.window_end if known is not None else now
+
+    # -- what is done -------------------------------------------------------------------------------------------------
+
+    async def _look_up(self, intent: OrderIntent) -> bool:
+        """True if the venue answered."""
+        order = intent.id
+        doubt = self._doubts.setdefault(order, _Doubt(due=Millis(0)))
+        self.looked_up += 1
+        try:
+            account = await self.venue.account_of(order)
+        except (VenueUnavailable, VenueBusy) as error:
+            self._again(doubt)
+            await self.dispatcher.note_call(ok=False)
+            logger.bind(action="look_up").debug("{} could not be looked up: {}", order, error)
+            return False
+        await self.dispatcher.note_call(ok=True)
+        if account is None:
+            await self._unknown(intent, doubt)
+            return True
+        await self.dispatcher.take(account)
+        self._again(doubt)
+        if is_over(account):
+            self.room.proven(intent.agent, order)
+        return True
+
+    async def _unknown(self, intent: OrderIntent, doubt: _Doubt) -> None:
+        """The venue does not know it: it is on its way, or was never sent and is not sent again."""
+        now = self._clock.now_ms()
+        if now < intent.decided_at + self.venue.lookup_patience_ms:
+            doubt.due = Millis(min(now + doubt.wait_ms, intent.decided_at + self.venue.lookup_patience_ms))
+            return
+        await self.dispatcher.take([never_sent(intent, now)])
+        self.room.proven(intent.agent, intent.id)
+
+    def _again(self, doubt: _Doubt) -> None:
+        doubt.due = Millis(self._clock.now_ms() + doubt.wait_ms)
+        doubt.wait_ms = min(2 * doubt.wait_ms, AGAIN_MS_MAX)
+
+    async def _cancel(self, order: OrderId) -> None:
+        try:
+            await self.venue.cancel(order, self._clock.now_ms())
+        except (VenueUnavailable, VenueBusy):
+            await self.dispatcher.note_call(ok=False)
+            return
+        await self.dispatcher.note_call(ok=True)
+        self.dispatcher.strays.pop(order, None)
+
+
+def never_sent(intent: OrderIntent, now: Millis) -> OrderClosed:
+    return OrderClosed(at=now, agent=intent.agent, order=intent.id, reason=CloseReason.NEVER_SENT)
+
+
+def is_over(account: list[VenueReply]) -> bool:
+    """Whether an account tells an order's whole story: it has ended, and every fill is confirmed or has failed."""
+    matched = {reply.fill for reply in account if isinstance(reply, FillMatched)}
+    final = {reply.fill for reply in account if isinstance(reply, FillConfirmed | FillFailed)}
+    return matched <= final and any(isinstance(reply, OrderClosed | OrderRejected) for reply in account)
