@@ -65,7 +65,7 @@ def a_market(number: int = 0) -> Market:
         size_min=shares("5"),
         fees=FEES,
         taker_delay_ms=250,
-        rule_set="chainlink-twap-60s",
+        rule_set="chainlink-twap60-2026-08-07",
     )
 
 
@@ -138,6 +138,7 @@ class Story:
             event_seq=len(self.facts),
             book_state=BookState.VERIFIED,
             book_age_ms=120,
+            book_age_ms_max=5_000,
             best_bid=price("0.40"),
             best_ask=best_ask,
             depth=shares("100") if best_ask is not None and best_ask <= price(limit) else shares("0"),

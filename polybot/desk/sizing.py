@@ -79,6 +79,8 @@ def make_plan(
     if edge < execution.edge_min or edge <= 0:
         return NoPlan(code="edge_too_small", value=edge / UNIT, threshold=max(execution.edge_min, 1) / UNIT)
     limit = _taker_limit(signal, anchor, market, execution) if taker else floor_to_tick(anchor, market.tick)
+    if limit <= 0:  # a price below the tick we know of: the venue's grid is finer than the terms we hold
+        return NoPlan(code="price_below_tick", value=anchor / UNIT, threshold=market.tick / UNIT)
     shares = shares_within(budget, limit, market)
     if shares < market.size_min:
         return NoPlan(code="budget_too_small", value=shares / UNIT, threshold=market.size_min / UNIT)

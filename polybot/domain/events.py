@@ -57,7 +57,7 @@ class LevelsChanged(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=
 
 
 class TradePrinted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="trade"):
-    """A trade somebody made; `side` is the taker's."""
+    """A trade somebody made; `side` is the taker's. `transaction` tells two alike apart, "" where none is recorded."""
 
     at: Millis
     received: Millis
@@ -66,6 +66,7 @@ class TradePrinted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="
     side: Side
     price: Price
     size: Shares
+    transaction: str = ""
 
 
 class ReferencePriced(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="reference"):
@@ -94,8 +95,26 @@ class MarketResolved(msgspec.Struct, frozen=True, array_like=True, gc=False, tag
     payout_up: Price
 
 
+class SnapshotRequested(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="requested"):
+    """We asked for these markets' books anew, at `received`: what answers is no older than that.
+
+    Changes may have been lost before, and are lost while a subscription is made anew: no book counts until the answer.
+    """
+
+    at: Millis
+    received: Millis
+    markets: list[MarketId]
+
+
 MarketEvent = (
-    MarketListed | BookReplaced | LevelsChanged | TradePrinted | ReferencePriced | TickSizeChanged | MarketResolved
+    MarketListed
+    | BookReplaced
+    | LevelsChanged
+    | TradePrinted
+    | ReferencePriced
+    | TickSizeChanged
+    | MarketResolved
+    | SnapshotRequested
 )
 
 # -- facts: what the venue answered -----------------------------------------------------------------------------------

@@ -6,19 +6,30 @@ from typing import Protocol
 import msgspec
 
 from polybot.domain.book import Book, BookState
+from polybot.domain.errors import BookError
 from polybot.domain.events import (
     BookReplaced,
+    LevelChange,
     LevelsChanged,
     MarketEvent,
     MarketListed,
     MarketResolved,
     ReferencePriced,
+    SnapshotRequested,
     TickSizeChanged,
     TradePrinted,
 )
 from polybot.domain.ids import MarketId
 from polybot.domain.market import Market, Outcome
 from polybot.domain.units import Millis, Price
+
+RULES_CHANGED = " -> "
+"""Between the names of a market's settlement rules, where it had more than one in its window."""
+OLD_MS_MAX = 10_000
+"""A snapshot that is new to us and dated further back may come out of a cache: it is the venue's last word on a quiet
+market only if the next change fits it. In open windows nothing recorded was quiet for so long (9.9 s at most)."""
+FUTURE_MS_MAX = 2_000
+"""A date further ahead of our clock is a lie of somebody's clock. A recorder's was 93 ms behind the venue's at most."""
 
 
 class Indicator(Protocol):
@@ -39,13 +50,40 @@ class IndicatorSpec(Hashable, Protocol):
     def start(self) -> Indicator: ...
 
 
+class Oddities:
+    """How often market data was not what it should be, since the start; what was done about it is beside each.
+
+    `late`: changes dated before ones we have (superseded by a snapshot: passed over; else the book is contradicted).
+    `stale`: snapshots dated before our book (passed over). `future`: dates ahead of our clock (the book is doubted).
+    `ambiguous`: snapshots of the book's own date that differ (the book is doubted). `impossible`: levels no book can
+    have, `contradicted`: books that came to differ from the venue's best prices (contradicted).
+    """
+
+    __slots__ = ("ambiguous", "contradicted", "future", "impossible", "late", "stale")
+
+    def __init__(self) -> None:
+        self.late = self.stale = self.future = self.ambiguous = self.impossible = self.contradicted = 0
+
+
 class MarketState:
     """One market: its terms, both books, and the figures strategies asked for."""
 
-    __slots__ = ("_by_spec", "_indicators", "books", "market", "payout_up", "trades_seen")
+    __slots__ = (
+        "_by_spec",
+        "_indicators",
+        "books",
+        "listed_at",
+        "market",
+        "oddities",
+        "payout_up",
+        "tick_at",
+        "trades_seen",
+    )
 
-    def __init__(self, market: Market, specs: Iterable[IndicatorSpec] = ()) -> None:
+    def __init__(self, market: Market, specs: Iterable[IndicatorSpec] = (), oddities: Oddities | None = None) -> None:
         self.market = market
+        self.oddities = Oddities() if oddities is None else oddities
+        self.listed_at = self.tick_at = Millis(0)
         self.books = (Book(Outcome.UP), Book(Outcome.DOWN))
         self.payout_up: Price | None = None
         self.trades_seen = 0
@@ -61,24 +99,96 @@ class MarketState:
 
     def replace_book(self, event: BookReplaced) -> None:
         bids, asks = (event.bid_prices, event.bid_sizes), (event.ask_prices, event.ask_sizes)
-        book = self.books[event.outcome]
-        book.replace(bids, asks, event.at, event.received)
+        book, at = self.books[event.outcome], event.at
+        if at < book.at:
+            self.oddities.stale += 1
+            return
+        if at > event.received + FUTURE_MS_MAX:
+            self.oddities.future += 1
+            book.replace(bids, asks, event.received, event.received)
+            book.doubt()
+        else:
+            said_again = at == book.at and book.same_levels(bids, asks)
+            ambiguous = at == book.at and not said_again and book.state is BookState.VERIFIED
+            known = said_again and (book.stood or book.state is BookState.VERIFIED)
+            book.replace(bids, asks, at, event.received)
+            if ambiguous:  # two full books of one millisecond: nobody can tell which is the later
+                self.oddities.ambiguous += 1
+                book.doubt()
+            elif event.received - at > OLD_MS_MAX and not known:
+                book.hold_back()
         self._after_book(book)
 
     def change_levels(self, event: LevelsChanged) -> None:
+        up, down = self.books
+        at = event.at
+        if at < up.at or at < down.at or at > event.received + FUTURE_MS_MAX:
+            self._change_in_time(event)
+        else:
+            self._change(event.changes, at, event.received)
+
+    def _change_in_time(self, event: LevelsChanged) -> None:
+        """Sizes are absolute, so a change that comes after a later one can undo it: it is not taken in."""
+        oddities, touched = self.oddities, {change.outcome for change in event.changes}
+        in_time = []
+        for book in (book for book in self.books if book.outcome in touched):
+            if event.at > event.received + FUTURE_MS_MAX:
+                oddities.future += 1
+                book.doubt()
+            elif event.at >= book.at:
+                in_time.append(book.outcome)
+                continue
+            else:
+                oddities.late += 1
+                if event.at >= book.snapshot_at:  # else the snapshot was made with it in
+                    book.contradict()
+            self._after_book(book)
+        self._change([c for c in event.changes if c.outcome in in_time], event.at, event.received)
+
+    def _change(self, changes: list[LevelChange], at: Millis, received: Millis) -> None:
         touched = 0
-        for change in event.changes:
+        for change in changes:
             book = self.books[change.outcome]
-            book.change(change.side, change.price, change.size)
+            try:
+                book.change(change.side, change.price, change.size)
+            except BookError:
+                self.oddities.impossible += 1
+                book.contradict()
             touched |= 1 << change.outcome
-        for change in event.changes:  # one message is one state of the venue: compare only when all of it is in
+        for change in changes:  # one message is one state of the venue: compare only when all of it is in
             if touched & (1 << change.outcome):
                 touched &= ~(1 << change.outcome)
-                last = next(c for c in reversed(event.changes) if c.outcome is change.outcome)
+                last = next(c for c in reversed(changes) if c.outcome is change.outcome)
                 book = self.books[change.outcome]
-                book.touch(event.at, event.received)
+                book.touch(at, received)
+                doubted = book.needs_snapshot
                 book.check(last.best_bid, last.best_ask)
+                if book.needs_snapshot and not doubted:
+                    self.oddities.contradicted += 1
                 self._after_book(book)
+
+    def ask(self, at: Millis) -> None:
+        for book in self.books:
+            book.ask(at)
+
+    def list_again(self, market: Market, at: Millis) -> None:
+        """Take over changed terms. A settlement rule that changes once the window is open leaves the market with both.
+
+        Such a market has no rule that anybody knows, and so is not traded on any more (gate: unknown_rules), however
+        often it changes back. What is older than what we have is passed over: catalogues are cached, too.
+        """
+        if at < self.listed_at:
+            return
+        self.listed_at = at
+        known = self.market
+        rule_set = market.rule_set
+        if known.rule_set != rule_set and at >= known.window_start:
+            both = RULES_CHANGED in known.rule_set
+            rule_set = known.rule_set if both else f"{known.rule_set}{RULES_CHANGED}{rule_set}"
+        tick = known.tick if at < self.tick_at else market.tick
+        terms = msgspec.structs.replace(market, rule_set=rule_set, tick=tick)
+        if terms != known:
+            self.market = terms
 
     def print_trade(self, event: TradePrinted) -> None:
         self.trades_seen += 1
@@ -87,9 +197,7 @@ class MarketState:
 
     def _after_book(self, book: Book) -> None:
         if len(self.market.quoted) == 1:
-            mirror = self.books[book.outcome.other]
-            mirror.replace(*book.mirrored(), book.at, book.received)
-            mirror.state = book.state
+            self.books[book.outcome.other].reflect(book)
         elif book.outcome is not Outcome.UP:
             return
         up = self.books[Outcome.UP]
@@ -104,6 +212,7 @@ class Markets:
 
     def __init__(self, specs: Iterable[IndicatorSpec] = ()) -> None:
         self._specs = tuple(specs)
+        self.oddities = Oddities()
         self.by_id: dict[MarketId, MarketState] = {}
         self.references: dict[str, dict[str, ReferencePriced]] = {}
         self._apply: dict[type, Callable[..., MarketState | None]] = {
@@ -114,6 +223,7 @@ class Markets:
             ReferencePriced: self._reference,
             TickSizeChanged: self._tick,
             MarketResolved: self._resolve,
+            SnapshotRequested: self._request,
         }
 
     def apply(self, event: MarketEvent) -> MarketState | None:
@@ -127,7 +237,10 @@ class Markets:
     def _list(self, event: MarketListed) -> MarketState:
         known = self.by_id.get(event.market.id)
         if known is None:
-            known = self.by_id[event.market.id] = MarketState(event.market, self._specs)
+            known = self.by_id[event.market.id] = MarketState(event.market, self._specs, self.oddities)
+            known.listed_at = event.at
+        elif known.market != event.market:
+            known.list_again(event.market, event.at)
         return known
 
     def _replace(self, event: BookReplaced) -> MarketState | None:
@@ -155,6 +268,7 @@ class Markets:
         state = self.by_id.get(event.market)
         if state is not None:
             state.market = msgspec.structs.replace(state.market, tick=event.tick)
+            state.tick_at = max(state.tick_at, event.at)
         return state
 
     def _resolve(self, event: MarketResolved) -> MarketState | None:
@@ -162,3 +276,9 @@ class Markets:
         if state is not None:
             state.payout_up = event.payout_up
         return state
+
+    def _request(self, event: SnapshotRequested) -> None:
+        for market in event.markets:
+            state = self.by_id.get(market)
+            if state is not None:
+                state.ask(event.received)

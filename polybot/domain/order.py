@@ -41,13 +41,14 @@ class CloseReason(enum.StrEnum):
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """What the gate saw when it approved an order, kept so that anyone can check the decision afterwards.
 
-    `event_seq` is the last event applied (D5b); `depth` the shares on offer within the limit; `capital_base` the money
-    the limits were reckoned from; the exposures are those before this order.
+    `event_seq` is the last event applied (D5b); `book_age_ms_max` the age that was allowed; `depth` the shares on offer
+    within the limit; `capital_base` the money the limits were reckoned from; the exposures are those before this order.
     """
 
     event_seq: int
     book_state: BookState
     book_age_ms: int
+    book_age_ms_max: int
     best_bid: Price | None
     best_ask: Price | None
     depth: Shares

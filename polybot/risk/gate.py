@@ -9,6 +9,7 @@ from polybot.domain.ids import AgentId, OrderId
 from polybot.domain.market import Market, Outcome, Side
 from polybot.domain.order import OrderIntent, Proof, TimeInForce
 from polybot.domain.units import LOT, UNIT, Millis, Money, Price, Shares, notional_floor
+from polybot.risk.known_terms import knows_fees, knows_rules
 from polybot.risk.limits import Limits
 
 
@@ -66,8 +67,11 @@ REFUSALS: Final = {
     "agent_paused": "the agent is paused",
     "outside_window": "{value:.1f} s of the window are left, new orders need more than {limit:.1f} s",
     "before_window": "the window opens in {value:.1f} s",
+    "unknown_rules": "the market is settled under a rule, or runs on a protocol, that this version does not know",
+    "unknown_fees": "the market's fee schedule is not one this version knows",
     "book_not_verified": "the book's best prices are not verified by the venue",
     "book_stale": "the book is {value:.0f} ms old, at most {limit:.0f} ms are allowed",
+    "book_frozen": "the book has not changed for {value:.1f} s, at most {limit:.1f} s are believed in an open window",
     "off_tick": "the limit {value:.6f} is not on the tick grid of {limit:.6f}",
     "price_range": "the limit {value:.6f} lies outside the market's range, {limit:.6f} from either end",
     "off_lot": "{value:.6f} shares are not a multiple of {limit:.2f}",
@@ -88,7 +92,7 @@ def judge(wish: OrderWish, seen: Circumstances, limits: Limits) -> Approved | Re
         return refusal
     cost_max = seen.market.fees.buy_cost_max(wish.limit, wish.shares)
     refusal = _judge_money(cost_max, seen, limits)
-    return refusal or Approved(intent=_intent(wish, cost_max, seen))
+    return refusal or Approved(intent=_intent(wish, cost_max, seen, limits.book_age_ms_max))
 
 
 def _judge_moment(seen: Circumstances, limits: Limits) -> Refused | None:
@@ -101,11 +105,27 @@ def _judge_moment(seen: Circumstances, limits: Limits) -> Refused | None:
     left = seen.market.window_end - seen.now
     if left <= limits.entry_cutoff_ms:
         return Refused(rule="outside_window", value=left / 1000, limit=limits.entry_cutoff_ms / 1000)
-    if seen.book.state is not BookState.VERIFIED:
+    if not knows_rules(seen.market):
+        return Refused(rule="unknown_rules", value=0, limit=1)
+    if not knows_fees(seen.market.fees):
+        return Refused(rule="unknown_fees", value=0, limit=1)
+    return _judge_book(seen.book, seen.now, limits)
+
+
+def _judge_book(book: Book, now: Millis, limits: Limits) -> Refused | None:
+    """A book is as old as the moment up to which it is known to be the venue's (domain/book.py).
+
+    One that only says again and again that nothing has changed is not believed for ever: in an open window, prices
+    move every second or so, and a server that repeats itself out of a cache is a known fault (polymarket.md 8, 11).
+    """
+    if book.state is not BookState.VERIFIED:
         return Refused(rule="book_not_verified", value=0, limit=1)
-    age = seen.now - seen.book.received
+    age = book.age_ms(now)
     if age > limits.book_age_ms_max:
         return Refused(rule="book_stale", value=age, limit=limits.book_age_ms_max)
+    unchanged = now - book.at
+    if unchanged > limits.book_unchanged_ms_max:
+        return Refused(rule="book_frozen", value=unchanged / 1000, limit=limits.book_unchanged_ms_max / 1000)
     return None
 
 
@@ -142,12 +162,13 @@ def _judge_money(cost_max: Money, seen: Circumstances, limits: Limits) -> Refuse
     return None
 
 
-def _intent(wish: OrderWish, cost_max: Money, seen: Circumstances) -> OrderIntent:
+def _intent(wish: OrderWish, cost_max: Money, seen: Circumstances, book_age_ms_max: int) -> OrderIntent:
     book = seen.book
     proof = Proof(
         event_seq=seen.event_seq,
         book_state=book.state,
-        book_age_ms=seen.now - book.received,
+        book_age_ms=book.age_ms(seen.now),
+        book_age_ms_max=book_age_ms_max,
         best_bid=book.best_bid,
         best_ask=book.best_ask,
         depth=book.depth_within(Side.SELL, wish.limit),

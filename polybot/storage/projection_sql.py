@@ -39,9 +39,10 @@ SETTLE_MARKET = "UPDATE markets SET payout_up = $2, settled_at = $3 WHERE id = $
 ADD_ORDER = """
 INSERT INTO orders (id, seq, agent_id, market_id, outcome, side, limit_price, shares, time_in_force, post_only,
                     cost_max, fair_value, reason, inputs, decided_at, expires_at, event_seq, book_state, book_age_ms,
-                    best_bid, best_ask, depth, fee_fingerprint, rule_set, capital_base, agent_exposure, floor_exposure)
+                    book_age_ms_max, best_bid, best_ask, depth, fee_fingerprint, rule_set, capital_base,
+                    agent_exposure, floor_exposure)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-        $25, $26, $27)
+        $25, $26, $27, $28)
 """
 ACCEPT_ORDER = "UPDATE orders SET status = 'working', accepted_at = $2 WHERE id = $1 AND status = 'intended'"
 CLOSE_ORDER = """

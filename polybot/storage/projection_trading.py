@@ -54,6 +54,7 @@ def intended(seq: int, fact: IntentRecorded) -> list[Change]:
         proof.event_seq,
         proof.book_state.value,
         proof.book_age_ms,
+        proof.book_age_ms_max,
         as_amount_or_none(proof.best_bid),
         as_amount_or_none(proof.best_ask),
         as_amount(proof.depth),

@@ -15,10 +15,7 @@ class VenueUnavailable(Exception):
 
 
 class VenueBusy(Exception):
-    """The venue said in so many words that it did not take the order (425, 429, 503): it is not there, and not sent again.
-
-    `text` of the exception is in the venue's words.
-    """
+    """The venue said in so many words that it did not take the order (425, 429, 503). It is not sent again."""
 
 
 class Venue(Protocol):

@@ -48,6 +48,10 @@ class VenueModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """Whether this fill will be undone instead of confirmed."""
         return self.ghost_fill_share > 0 and self._draw("ghost", fill) < self.ghost_fill_share
 
+    def finality_ms(self, fill: FillId) -> int:
+        """How long after its match this fill is confirmed or fails."""
+        return self.confirm_ms
+
     def _draw(self, what: str, subject: str) -> float:
         """A number strictly between 0 and 1, even, and the same for the same seed, question and subject everywhere."""
         digest = blake2b(f"{self.seed}/{what}/{subject}".encode(), digest_size=6).digest()

@@ -106,7 +106,7 @@ class OpenOrders:
         order.left = Shares(order.left - fill.shares)
         self.state.account.book(fill)
         self.state.unconfirmed[fill.fill] = fill
-        self.plan(fill.at + self.model.confirm_ms, "finalise", fill.fill)
+        self.plan(fill.at + self.model.finality_ms(fill.fill), "finalise", fill.fill)
 
     def close(self, order: VenueOrder, reason: CloseReason, now: Millis) -> OrderClosed:
         intent = order.intent

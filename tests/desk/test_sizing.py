@@ -44,6 +44,14 @@ def test_a_maker_needs_a_bid_to_join():
     assert plan("0.70", bid=None, style=Style.MAKER) == NoPlan(code="no_bid", value=0, threshold=1)
 
 
+@pytest.mark.parametrize("how", [{"style": Style.MAKER}, {"slippage_ticks": 0}], ids=["maker", "taker"])
+def test_a_price_below_the_tick_we_know_of_is_no_price_to_order_at(how):
+    """Down to the tick it would be nothing a share, and any number of shares for the money: the floor hung on it."""
+    assert plan("0.70", bid="0.002", ask="0.004", **how) == NoPlan(
+        code="price_below_tick", value=0.002 if "style" in how else 0.004, threshold=0.01
+    )
+
+
 def test_the_edge_is_what_is_left_after_price_and_fee():
     """0.57 less 0.52 less a fee of 0.07 * 0.52 * 0.48 = 0.01747 a share leaves 0.03253."""
     missed = plan("0.57", edge_min=price("0.04"))

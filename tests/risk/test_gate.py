@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from polybot.domain.book import Book, BookState
 from polybot.domain.events import SignalRefused
-from polybot.domain.fees import NO_FEES
+from polybot.domain.fees import NO_FEES, FeeSchedule
 from polybot.domain.ids import AgentId, OrderId
 from polybot.domain.market import Outcome, Side
 from polybot.domain.order import TimeInForce
@@ -28,6 +28,22 @@ def a_book(*, received: int = NOW, ask: str = "0.50", state: BookState = BookSta
     up.replace(([price("0.40")], [shares("100")]), ([price(ask)], [shares("100")]), Millis(received), Millis(received))
     up.state = state
     return up
+
+
+def said_again(unchanged_ms: int) -> Book:
+    """A book that was asked for anew just now, and is dated as before."""
+    book = a_book(received=NOW - unchanged_ms)
+    book.ask(NOW)
+    book.replace(([price("0.40")], [shares("100")]), ([price("0.50")], [shares("100")]), book.at, NOW)
+    return book
+
+
+def terms(**changes: Any) -> dict[str, Any]:
+    """Other terms, and a wish whose fee still fits the limits."""
+    return {"seen": {"market": msgspec.structs.replace(MARKET, **changes)}, "wish": {"shares": shares("30")}}
+
+
+FEES = FeeSchedule(rate=10)
 
 
 def a_wish(**changes: Any) -> OrderWish:
@@ -82,6 +98,31 @@ RULES: list[tuple[str, dict[str, Any], dict[str, Any], float, float]] = [
     ),
     ("book_not_verified", {}, {"seen": {"book": a_book(state=BookState.UNVERIFIABLE)}}, 0, 1),
     ("book_not_verified", {}, {"seen": {"book": a_book(state=BookState.CONTRADICTED)}}, 0, 1),
+    ("unknown_rules", terms(rule_set="chainlink-spot"), terms(rule_set="a coin that is tossed"), 0, 1),
+    (
+        "unknown_rules",
+        terms(rule_set="chainlink-spot"),
+        terms(rule_set="chainlink-spot -> chainlink-twap60-2026-08-07"),
+        0,
+        1,
+    ),
+    ("unknown_rules", terms(version="v2"), terms(version="v3"), 0, 1),
+    ("unknown_fees", terms(fees=FEES), terms(fees=msgspec.structs.replace(FEES, taker_only=False)), 0, 1),
+    (
+        "unknown_fees",
+        terms(fees=msgspec.structs.replace(FEES, exponent=2)),
+        terms(fees=msgspec.structs.replace(FEES, exponent=3)),
+        0,
+        1,
+    ),
+    ("unknown_fees", {}, terms(fees=FeeSchedule(rate=250_001)), 0, 1),
+    (
+        "book_frozen",
+        {"seen": {"book": said_again(60_000)}},
+        {"seen": {"book": said_again(60_001)}},
+        60.001,
+        60,
+    ),
     (
         "book_stale",
         {"seen": {"book": a_book(received=NOW - 5_000)}},
@@ -193,10 +234,23 @@ def test_an_approval_carries_what_the_gate_saw():
     assert isinstance(answer, Approved)
     intent, proof = answer.intent, answer.intent.proof
     assert (intent.side, intent.cost_max, intent.decided_at) == (Side.BUY, money("20"), NOW)
-    assert (proof.event_seq, proof.book_state, proof.book_age_ms) == (7, BookState.VERIFIED, 0)
+    assert (proof.event_seq, proof.book_state) == (7, BookState.VERIFIED)
+    assert (proof.book_age_ms, proof.book_age_ms_max) == (0, 5_000)
     assert (proof.best_bid, proof.best_ask, proof.depth) == (price("0.40"), price("0.50"), shares("100"))
     assert (proof.capital_base, proof.agent_exposure, proof.floor_exposure) == (money("1000"), money("3"), money("9"))
     assert (proof.fee_fingerprint, proof.rule_set) == (MARKET.fees.fingerprint, MARKET.rule_set)
+
+
+def test_a_change_that_reached_us_late_does_not_make_the_book_fresh():
+    late = a_book(received=NOW - 6_000)
+    late.touch(Millis(NOW - 5_500), NOW)
+    assert judge(a_wish(), seen(book=late), LIMITS) == Refused(rule="book_stale", value=5_500, limit=5_000)
+
+
+def test_a_book_newer_than_the_decision_is_of_age_nought():
+    answer = judge(a_wish(), seen(book=a_book(received=NOW + 40)), LIMITS)
+    assert isinstance(answer, Approved)
+    assert answer.intent.proof.book_age_ms == 0
 
 
 def test_a_refusal_is_a_fact_anybody_can_read():

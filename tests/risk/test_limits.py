@@ -34,7 +34,15 @@ def test_an_agent_may_not_be_allowed_more_than_the_floor():
         Limits(agent_capital_share=500_000)
 
 
-@pytest.mark.parametrize("name", ["loss_streak_max", "call_failure_calls_min", "book_age_ms_max"])
+@pytest.mark.parametrize(
+    "name", ["loss_streak_max", "call_failure_calls_min", "book_age_ms_max", "book_unchanged_ms_max"]
+)
 def test_a_count_is_at_least_1(name):
     with pytest.raises(BadInput, match=name):
         Limits(**{name: 0})
+
+
+def test_no_setting_lets_a_book_of_more_than_a_minute_be_traded_on():
+    assert Limits(book_age_ms_max=60_000).book_age_ms_max == 60_000
+    with pytest.raises(BadInput, match="at most 60000"):
+        Limits(book_age_ms_max=60_001)

@@ -35,7 +35,7 @@ def market(number: int = 0) -> Market:
         size_min=Shares(5_000_000),
         fees=FeeSchedule(rate=70_000, rebate_rate=200_000),
         taker_delay_ms=250,
-        rule_set="chainlink-v1",
+        rule_set="chainlink-twap60-2026-08-07",
         tokens=(TokenId("1"), TokenId("2")),
     )
 
@@ -45,11 +45,12 @@ def intent(agent: AgentId = MOMENTUM, number: int = 1, *, state: BookState = Boo
         event_seq=41,
         book_state=state,
         book_age_ms=120,
+        book_age_ms_max=5_000,
         best_bid=Price(500_000),
         best_ask=Price(510_000),
         depth=Shares(80_000_000),
-        fee_fingerprint="abc123",
-        rule_set="chainlink-v1",
+        fee_fingerprint=market().fees.fingerprint,
+        rule_set="chainlink-twap60-2026-08-07",
         capital_base=dollars(1000),
         agent_exposure=Money(0),
         floor_exposure=Money(0),

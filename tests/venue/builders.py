@@ -96,6 +96,7 @@ def an_intent(
         event_seq=1,
         book_state=BookState.VERIFIED,
         book_age_ms=0,
+        book_age_ms_max=5_000,
         best_bid=None,
         best_ask=None,
         depth=Shares(0),

@@ -187,7 +187,10 @@ def test_a_price_change_carries_both_outcomes_and_their_tops():
 
 
 def test_a_trade_keeps_the_takers_side_and_all_decimals():
-    assert decode(TRADE) == [TradePrinted(AT, NOW, MARKET, Outcome.DOWN, Side.SELL, Price(80_000), Shares(219_217_767))]
+    size = Shares(219_217_767)
+    assert decode(TRADE) == [
+        TradePrinted(AT, NOW, MARKET, Outcome.DOWN, Side.SELL, Price(80_000), size, transaction="0xeeefff")
+    ]
 
 
 def test_a_tick_size_change_is_the_markets():

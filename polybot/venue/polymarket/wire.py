@@ -27,6 +27,8 @@ from polybot.venue.polymarket.wire_units import Remembered, millis, price_units,
 EXCERPT_MAX = 200
 FRAME_MAX = 16 << 20
 """Bytes; the initial dump of 500 full books stays well below."""
+TRANSACTION_MAX = 66
+"""Characters of a transaction hash."""
 PONG = (b"PONG", "PONG")
 
 
@@ -132,6 +134,7 @@ class LastTradeMessage(msgspec.Struct, gc=False, tag_field="event_type", tag="la
     size: str
     side: Side
     timestamp: str = ""
+    transaction_hash: str = ""
 
 
 class TickSizeMessage(msgspec.Struct, gc=False, tag_field="event_type", tag="tick_size_change"):
@@ -286,7 +289,8 @@ class MarketDecoder:
         if not size:
             raise BadInput("a trade of size 0")
         price = Price(self._prices[message.price])
-        return TradePrinted(self._at(message, received), received, market, outcome, message.side, price, size)
+        at, transaction = self._at(message, received), message.transaction_hash[:TRANSACTION_MAX]
+        return TradePrinted(at, received, market, outcome, message.side, price, size, transaction)
 
     def _at(self, message: Message | RestBook, received: Millis) -> Millis:
         timestamp = getattr(message, "timestamp", "")

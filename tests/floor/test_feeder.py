@@ -1,0 +1,255 @@
+"""A live floor's market data: what is lost is noticed, what is noticed is mended, and time passes all the same."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from polybot.domain.book import BookState
+from polybot.domain.events import (
+    MarketEvent,
+    MarketListed,
+    MarketResolved,
+    Severity,
+    SnapshotRequested,
+    TradePrinted,
+)
+from polybot.domain.fees import FeeSchedule
+from polybot.domain.units import UNIT, Millis
+from polybot.risk.limits import Limits
+from tests.builders import resolved, trade
+from tests.facts import START, a_market
+from tests.floor.feeds import Stage, listing, snapshot
+
+
+def test_the_windows_of_now_and_next_are_listed_subscribed_and_verified_by_their_snapshots() -> None:
+    async def script(stage: Stage) -> None:
+        await asyncio.sleep(1)
+        assert stage.feed.followed[-1] == [a_market(0).id, a_market(1).id]
+        assert [book.state for book in stage.books] == [BookState.VERIFIED] * 2
+
+    Stage().play(script)
+
+
+def test_time_passes_for_the_floor_though_nothing_is_heard() -> None:
+    async def script(stage: Stage) -> None:
+        stage.feed.accepts = False
+        await asyncio.sleep(60)
+        assert len(stage.floor.ticks) > 200
+        assert stage.floor.ticks == sorted(stage.floor.ticks)
+
+    Stage().play(script)
+
+
+def test_a_venue_that_refuses_is_asked_again_ever_more_seldom() -> None:
+    async def script(stage: Stage) -> None:
+        stage.feed.accepts = False
+        await asyncio.sleep(120)
+        assert 12 <= stage.feed.connects <= 30  # at most 10 s apart, never less than half of the growing wait
+        assert [text for _, text in stage.floor.notes] == ["market data stopped: connection refused"]
+        stage.feed.accepts = True
+        await asyncio.sleep(15)
+        assert stage.floor.notes[-1] == (Severity.INFO, stage.floor.notes[-1][1])
+        assert stage.books[0].state is BookState.VERIFIED
+
+    Stage().play(script)
+
+
+def test_a_socket_that_stays_open_and_says_nothing_is_made_anew() -> None:
+    async def script(stage: Stage) -> None:
+        await asyncio.sleep(2)
+        stage.feed.answers = False
+        await asyncio.sleep(13)
+        assert stage.feed.connects == 2
+        stage.feed.answers = True
+        await asyncio.sleep(25)
+        assert [book.state for book in stage.books] == [BookState.VERIFIED] * 2
+        assert [text[:19] for _, text in stage.floor.notes] == ["market data stopped", "market data is back"]
+
+    Stage().play(script)
+
+
+def test_after_a_lost_connection_no_book_is_verified_before_its_new_snapshot() -> None:
+    async def script(stage: Stage) -> None:
+        await asyncio.sleep(2)
+        stage.feed.answers = False
+        stage.feed.gone()
+        await asyncio.sleep(2)
+        assert stage.feed.connects == 2
+        assert [book.state for book in stage.books] == [BookState.UNVERIFIABLE] * 2
+        requests = [event.markets for event in stage.floor.of(SnapshotRequested) if len(event.markets) == 2]
+        assert requests == [[a_market(0).id, a_market(1).id]] * 2
+        stage.feed.say(snapshot(a_market().id, stage.clock.now_ms()))
+        await asyncio.sleep(0.01)
+        assert stage.books[0].state is BookState.VERIFIED
+
+    Stage().play(script)
+
+
+def test_a_book_that_no_change_reaches_is_kept_young_enough_to_trade_on() -> None:
+    async def script(stage: Stage) -> None:
+        await asyncio.sleep(2)
+        for _ in range(40):
+            await asyncio.sleep(0.5)
+            assert stage.books[0].age_ms(stage.clock.now_ms()) < Limits().book_age_ms_max
+        markets = {market for _, market in stage.feed.asked}
+        assert markets == {a_market().id}  # the next window's may be as old as they like
+
+    Stage().play(script)
+
+
+def test_what_comes_twice_is_published_once() -> None:
+    async def script(stage: Stage) -> None:
+        await asyncio.sleep(2)
+        for _ in range(3):
+            stage.feed.say(trade(a_market(), 62_000))
+        await asyncio.sleep(0.1)
+        assert len(stage.floor.of(TradePrinted)) == 1
+        assert stage.feeder.health().duplicates == 2
+
+    Stage().play(script)
+
+
+def test_the_floors_time_never_goes_back_whatever_was_stamped_when() -> None:
+    async def script(stage: Stage) -> None:
+        await asyncio.sleep(2)
+        for at in (62_500, 61_000, 62_600):
+            stage.feed.say(trade(a_market(), at))
+        await asyncio.sleep(1)
+        times = [event.received for event in stage.floor.events]
+        assert times == sorted(times)
+
+    Stage().play(script)
+
+
+def test_windows_follow_each_other_without_a_gap() -> None:
+    async def script(stage: Stage) -> None:
+        stage.feed.listings = [listing(a_market(n)) for n in range(6)]
+        await asyncio.sleep(3 * 900)
+        first_followed = {}
+        for at, markets in zip(stage.feed.followed_at, stage.feed.followed, strict=True):
+            for market in markets:
+                first_followed.setdefault(market, at)
+        for number in (2, 3, 4):
+            assert first_followed[a_market(number).id] <= a_market(number).window_start - 890_000
+        assert stage.feed.connects == 1
+
+    Stage().play(script)
+
+
+# -- the catalogue ----------------------------------------------------------------------------------------------------
+
+
+def test_a_windows_result_is_asked_for_soon_after_its_end() -> None:
+    async def script(stage: Stage) -> None:
+        end = a_market().window_end
+        await asyncio.sleep((end - stage.clock.now_ms()) / 1000 + 30)
+        after = [at - end for at, *_ in stage.feed.catalogs if at >= end]
+        assert after[0] <= 5_000
+        assert 4 <= len(after) <= 7
+        stage.feed.listings.append(resolved(a_market()))
+        await asyncio.sleep(6)
+        assert stage.state.payout_up == UNIT
+        assert len(stage.floor.of(MarketResolved)) == 1
+
+    Stage().play(script)
+
+
+def test_the_catalogue_is_read_from_the_oldest_window_without_an_end_to_its_story() -> None:
+    stage = Stage()
+    stage.floor.room.state.began = Millis(START - 10 * 900_000)
+    stage.floor.room.state.told[a_market().series] = Millis(START - 900_000)
+
+    async def script(stage: Stage) -> None:
+        await asyncio.sleep(0.1)
+        stage.floor.room.state.markets["stuck"] = msgspec.structs.replace(a_market(-8), id="stuck")
+        await asyncio.sleep(30)
+
+    stage.play(script)
+    assert stage.feed.catalogs[0][1:] == (START - 900_000, START + 60_000 + 1_800_000)
+    assert stage.feed.catalogs[-1][1] == a_market(-8).window_end - 1
+
+
+def test_a_window_whose_story_is_over_is_not_brought_up_again() -> None:
+    stage = Stage()
+    stage.floor.room.state.told[a_market().series] = a_market().window_end
+
+    async def script(stage: Stage) -> None:
+        await asyncio.sleep(1)
+        assert a_market(0).id not in stage.floor.room.markets.by_id
+        assert a_market(1).id in stage.floor.room.markets.by_id
+
+    stage.play(script)
+
+
+def test_terms_that_change_are_published_once_and_told_loudly() -> None:
+    async def script(stage: Stage) -> None:
+        await asyncio.sleep(1)
+        changed = msgspec.structs.replace(a_market(), fees=FeeSchedule(rate=72_000, rebate_rate=200_000))
+        stage.feed.listings[0] = listing(changed, stage.clock.now_ms())
+        await asyncio.sleep(90)
+        assert stage.state.market.fees.rate == 72_000
+        assert [event.market.fees.rate for event in stage.floor.of(MarketListed)].count(72_000) == 1
+        fees = "fees: 0.07^1 (takers, rebate 0.20) -> 0.072^1 (takers, rebate 0.20)"
+        assert stage.floor.notes == [(Severity.WARNING, f"{a_market().id}: terms changed: {fees}")]
+
+    Stage().play(script)
+
+
+def test_a_rule_that_changes_in_the_window_stops_its_trading_though_we_were_away_meanwhile() -> None:
+    """A restart: the room has the market from the journal, the catalogue has it under another rule."""
+    stage = Stage()
+    stage.floor.room.state.markets[a_market().id] = a_market()
+    stage.feed.listings[0] = listing(msgspec.structs.replace(a_market(), rule_set="chainlink-spot"), START + 60_000)
+
+    async def script(stage: Stage) -> None:
+        await asyncio.sleep(1)
+        assert stage.state.market.rule_set == "chainlink-twap60-2026-08-07 -> chainlink-spot"
+        assert [severity for severity, _ in stage.floor.notes] == [Severity.WARNING, Severity.ERROR]
+        assert "is not traded: unknown settlement rule" in stage.floor.notes[1][1]
+
+    stage.play(script)
+
+
+# -- ends and troubles ------------------------------------------------------------------------------------------------
+
+
+def test_what_the_clock_notices_is_told() -> None:
+    async def script(stage: Stage) -> None:
+        stage.clock_notes.append("the machine's clock jumped ahead by 600.0 s")
+        await asyncio.sleep(1)
+        assert stage.floor.notes == [(Severity.ERROR, "the machine's clock jumped ahead by 600.0 s")]
+
+    Stage().play(script)
+
+
+def test_a_floor_that_cannot_take_an_event_in_ends_the_feeding_and_the_connection() -> None:
+    async def script(stage: Stage) -> None:
+        await asyncio.sleep(1)
+        stage.floor.publish = broken  # type: ignore[method-assign]
+        stage.feed.say(trade(a_market(), 62_000))
+        await asyncio.sleep(60)
+
+    async def broken(event: MarketEvent) -> None:
+        raise OSError("the disk is full")
+
+    stage = Stage()
+    with pytest.raises(OSError, match="the disk is full"):
+        stage.play(script)
+    assert stage.feed.closed == 1
+
+
+def test_the_same_seed_gives_the_same_events_at_the_same_times() -> None:
+    def a_run() -> list[MarketEvent]:
+        stage = Stage()
+
+        async def script(stage: Stage) -> None:
+            stage.feed.accepts = False
+            await asyncio.sleep(33)
+            stage.feed.accepts = True
+            await asyncio.sleep(33)
+
+        stage.play(script)
+        return stage.floor.events
+
+    assert a_run() == a_run()
