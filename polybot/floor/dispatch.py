@@ -27,10 +27,14 @@ from polybot.domain.events import (
     VenueReply,
 )
 from polybot.domain.ids import AgentId, OrderId
+from polybot.domain.order import OrderIntent
 from polybot.domain.units import Millis
-from polybot.risk.breakers import CallRate
+from polybot.floor.venue_calls import VenueCalls
 from polybot.risk.gate import Approved
 from polybot.venue.base import Venue, VenueBusy, VenueUnavailable
+
+SEND_WITHIN_MS = 2_000
+"""An order that could not leave so soon after it was decided is not sent: what it was decided on is no more."""
 
 
 class FactJournal(Protocol):
@@ -50,7 +54,7 @@ class Dispatcher:
     ) -> None:
         self.room, self.venue, self.journal, self.clock = room, venue, journal, clock
         self._lockstep, self._patience_s = lockstep, patience_s
-        self._calls = CallRate(room.limits)
+        self.calls = VenueCalls(room, clock)
         self._mailboxes: dict[AgentId, Mailbox] = {}
         self._feeds: dict[AgentId, FactFeed] = {}
         self._followers: list[Follower] = []
@@ -62,6 +66,10 @@ class Dispatcher:
         self._intake = asyncio.Lock()
         self.doubtful: dict[OrderId, None] = {}
         """Orders of which the venue's word is missing or does not fit: the reconciler looks them up."""
+        self.sent_at: dict[OrderId, Millis | None] = {}
+        """When the call that sends an open order was over; None while it is still on its way through journal and call.
+
+        Orders of an earlier process are not in it."""
         self.strays: dict[OrderId, None] = {}
         """Orders the venue has open though we closed them: the reconciler cancels them."""
         self.last_event_at = Millis(0)
@@ -197,6 +205,8 @@ class Dispatcher:
         await self._see_through(self._carry_out(verdicts, now, self.room.state.position))
 
     async def _carry_out(self, verdicts: Sequence[DeskVerdict], now: Millis, position: int) -> None:
+        orders = [verdict for verdict in verdicts if isinstance(verdict, Approved)]
+        self.sent_at |= dict.fromkeys((order.intent.id for order in orders), None)
         facts = [
             IntentRecorded(at=now, agent=verdict.intent.agent, intent=verdict.intent)
             if isinstance(verdict, Approved)
@@ -204,38 +214,43 @@ class Dispatcher:
             for verdict in verdicts
         ]
         await self._commit(facts, position)
-        for verdict in verdicts:
-            if isinstance(verdict, Approved):
-                await self._send(verdict, now)
+        for order in orders:
+            await self._send(order, now)
+            self.sent_at[order.intent.id] = self.clock.now_ms()
 
     async def _send(self, order: Approved, now: Millis) -> None:
         intent = order.intent
         if not self.room.fence():  # deposed since it was decided: not sent, and the look-up will find it was not
             self.doubtful[intent.id] = None
             return
+        if (age_ms := self.clock.now_ms() - now) > SEND_WITHIN_MS:
+            await self._not_taken(intent, f"not sent: the disk took {age_ms} ms over it, the book has moved on", now)
+            return
+        ticket = self.calls.admit_order()
+        if ticket is None:
+            await self._not_taken(intent, "the venue's circuit is open: not sent", now)
+            return
         try:
             await self.venue.place(order, now)
         except VenueBusy as error:
-            refused = OrderRejected(at=self._later(now), agent=intent.agent, order=intent.id, text=str(error))
-            await self._take([refused], self.room.state.position)
-            await self.note_call(ok=False)
+            self.calls.failed(ticket)
+            await self._not_taken(intent, str(error), now)
         except VenueUnavailable as error:  # sent or not: unknown. The look-up decides, never a second send (D8)
+            self.calls.failed(ticket)
             self.doubtful[intent.id] = None
             await self.note(Severity.WARNING, "venue", f"no answer for {intent.id}: {error}")
-            await self.note_call(ok=False)
         else:
-            await self.note_call(ok=True)
+            self.calls.succeeded(ticket)
+        await self.commit_calls()
 
-    async def note_call(self, *, ok: bool) -> None:
-        """Count a call to the venue; too many that failed pause the floor (R14)."""
-        now = self.clock.now_ms()
-        self._calls.note(now, ok=ok)
-        opened = None if ok else self._calls.breaker(now)
-        if opened is not None and opened.breaker not in self.room.state.pauses:
-            await self.commit([opened])
+    async def _not_taken(self, intent: OrderIntent, text: str, now: Millis) -> None:
+        at = max(now, self.clock.now_ms())
+        refused = OrderRejected(at=at, agent=intent.agent, order=intent.id, text=text)
+        await self._take([refused], self.room.state.position)
 
-    def _later(self, now: Millis) -> Millis:
-        return max(now, self.clock.now_ms())
+    async def commit_calls(self) -> None:
+        """What the venue's answers, or their absence, mean for trading (R14)."""
+        await self.commit(self.calls.due())
 
     async def drained(self) -> None:
         """Return when every follower with a feed has caught up."""

@@ -33,6 +33,14 @@ LOOK_UPS_MAX = 20
 """In one round; the others wait for the next."""
 
 
+PROBE = OrderId("nobody-000000")
+"""An order that never was: asked about where nothing else is to be asked, to see whether the venue answers."""
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    account: list[VenueReply] | None
+
+
 class _Doubt(msgspec.Struct):
     """When to look an order up again, and how long to wait after that."""
 
@@ -46,6 +54,7 @@ class Reconciler:
     def __init__(self, room: TradingRoom, venue: Venue, dispatcher: Dispatcher, clock: Clock) -> None:
         self.room, self.venue, self.dispatcher, self._clock = room, venue, dispatcher, clock
         self._doubts: dict[OrderId, _Doubt] = {}
+        self._began_at = clock.now_ms()
         self.looked_up = 0
         self.last_look = clock.monotonic()
 
@@ -59,7 +68,10 @@ class Reconciler:
         """Look up every order that it is time for, one by one, and cancel strays."""
         self.last_look = self._clock.monotonic()
         now = self._clock.now_ms()
-        for intent in list(self._in_doubt(now))[:LOOK_UPS_MAX]:
+        doubted = list(self._in_doubt(now))[:LOOK_UPS_MAX]
+        if not doubted and self.dispatcher.calls.wants_probe:
+            await self._ask(PROBE)
+        for intent in doubted:
             if not await self._look_up(intent):
                 break  # the venue does not answer: nor would it for the others
         for order in tuple(self.dispatcher.strays):
@@ -88,6 +100,8 @@ class Reconciler:
             if doubt.due <= now:
                 yield intent
         self._doubts = doubts
+        for order in [order for order in self.dispatcher.sent_at if order not in doubts]:
+            del self.dispatcher.sent_at[order]
         self.dispatcher.doubtful.clear()  # what is left is of markets that are forgotten
 
     def _candidates(self, now: Millis) -> Iterator[tuple[OrderIntent, Millis]]:
@@ -117,15 +131,11 @@ class Reconciler:
         """True if the venue answered."""
         order = intent.id
         doubt = self._doubts.setdefault(order, _Doubt(due=Millis(0)))
-        self.looked_up += 1
-        try:
-            account = await self.venue.account_of(order)
-        except (VenueUnavailable, VenueBusy) as error:
+        answer = await self._ask(order)
+        if answer is None:
             self._again(doubt)
-            await self.dispatcher.note_call(ok=False)
-            logger.bind(action="look_up").debug("{} could not be looked up: {}", order, error)
             return False
-        await self.dispatcher.note_call(ok=True)
+        account = answer.account
         if account is None:
             await self._unknown(intent, doubt)
             return True
@@ -135,27 +145,60 @@ class Reconciler:
             self.room.proven(intent.agent, order)
         return True
 
+    async def _ask(self, order: OrderId) -> "_Answer | None":
+        """None where the venue does not answer, or is not to be asked now."""
+        calls = self.dispatcher.calls
+        ticket = calls.admit_look_up()
+        if ticket is None:
+            return None
+        self.looked_up += 1
+        try:
+            answer = _Answer(await self.venue.account_of(order))
+        except (VenueUnavailable, VenueBusy) as error:
+            calls.failed(ticket)
+            await self.dispatcher.commit_calls()
+            logger.bind(action="look_up").debug("{} could not be looked up: {}", order, error)
+            return None
+        except asyncio.CancelledError:
+            calls.abandoned(ticket)
+            raise
+        calls.succeeded(ticket)
+        await self.dispatcher.commit_calls()
+        return answer
+
     async def _unknown(self, intent: OrderIntent, doubt: _Doubt) -> None:
         """The venue does not know it: it is on its way, or was never sent and is not sent again."""
-        now = self._clock.now_ms()
-        if now < intent.decided_at + self.venue.lookup_patience_ms:
-            doubt.due = Millis(min(now + doubt.wait_ms, intent.decided_at + self.venue.lookup_patience_ms))
+        now, sent_at = self._clock.now_ms(), self._sent_at(intent)
+        turns_up_until = now if sent_at is None else sent_at + self.venue.lookup_patience_ms
+        if sent_at is None or now < turns_up_until:
+            doubt.due = Millis(min(now + doubt.wait_ms, max(turns_up_until, now + AGAIN_MS_FIRST)))
             return
         await self.dispatcher.take([never_sent(intent, now)])
         self.room.proven(intent.agent, intent.id)
+
+    def _sent_at(self, intent: OrderIntent) -> Millis | None:
+        """When it was sent at the latest; None if it still is on its way through our own hands.
+
+        One of an earlier process was sent before this one began, whatever its journal's last words.
+        """
+        return self.dispatcher.sent_at.get(intent.id, self._began_at)
 
     def _again(self, doubt: _Doubt) -> None:
         doubt.due = Millis(self._clock.now_ms() + doubt.wait_ms)
         doubt.wait_ms = min(2 * doubt.wait_ms, AGAIN_MS_MAX)
 
     async def _cancel(self, order: OrderId) -> None:
+        ticket = self.dispatcher.calls.admit_order()
+        if ticket is None:
+            return
         try:
             await self.venue.cancel(order, self._clock.now_ms())
         except (VenueUnavailable, VenueBusy):
-            await self.dispatcher.note_call(ok=False)
-            return
-        await self.dispatcher.note_call(ok=True)
-        self.dispatcher.strays.pop(order, None)
+            self.dispatcher.calls.failed(ticket)
+        else:
+            self.dispatcher.calls.succeeded(ticket)
+            self.dispatcher.strays.pop(order, None)
+        await self.dispatcher.commit_calls()
 
 
 def never_sent(intent: OrderIntent, now: Millis) -> OrderClosed:

@@ -6,17 +6,15 @@ newest per key; while Redis is away ticks are dropped and counted, states wait f
 
 import asyncio
 import random
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import msgspec
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
+from polybot.circuit import Circuit, CircuitPlan, growing_wait
 from polybot.clock import Clock
+from polybot.domain.errors import PolybotError
 from polybot.domain.units import Millis
-from polybot.storage.waits import retry_seconds
 
 TICKS = "ticks:"
 CIRCUIT = "circuit:"
@@ -26,12 +24,30 @@ IDLE_SECONDS = 5.0
 """With nothing to send, Redis is still asked this often, so that /health learns of an outage."""
 REFRESH_SECONDS = 20.0
 """Breakers change seldom: they are written again this often, well within their expiry, and after every outage."""
-EXPIRY_SECONDS = 60
-"""A state nobody renews is gone after this: what a dead floor last said must not look alive."""
-ANSWER_SECONDS_MAX = 2.0
+SEND_SECONDS_MAX = 5.0
 CLOSE_SECONDS_MAX = 1.0
+RETRY_SECONDS_FIRST = 0.1
+RETRY_SECONDS_MAX = 1.0
+REDIS_CIRCUIT = CircuitPlan(failures_max=2, open_ms_first=300, open_ms_max=2_000)
 
 Payload = bytes | dict[str, Any]
+
+
+class BusAwayError(PolybotError):
+    """Redis does not answer, or refuses. Whether it took some of the values is not known, and does no harm."""
+
+
+class Line(Protocol):
+    """Where values go (redis_line.py; the chaos hunt's fails on demand). Sending the same again is safe."""
+
+    async def send(self, values: Mapping[str, Payload]) -> None:
+        """Publish `ticks:...`, set the others with an expiry; with nothing to send, ask for a sign of life.
+
+        Raises BusAwayError.
+        """
+        ...
+
+    async def close(self) -> None: ...
 
 
 class BusStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,22 +67,23 @@ class BusStatus(msgspec.Struct, frozen=True, kw_only=True):
 class Bus:
     """Offer from anywhere on the event loop; run `run()` as a task, end it by cancelling it, then `close()`."""
 
-    def __init__(self, url: str, clock: Clock, chance: random.Random, *, flush_seconds: float = FLUSH_SECONDS) -> None:
+    def __init__(
+        self,
+        line: Line,
+        clock: Clock,
+        circuit: Circuit,
+        chance: random.Random,
+        *,
+        flush_seconds: float = FLUSH_SECONDS,
+    ) -> None:
         """`clock` tells wall time for the status and spans for the waits, `chance` spreads the waits between tries."""
-        self._clock, self._chance, self._flush_seconds = clock, chance, flush_seconds
-        self._redis = redis.asyncio.Redis.from_url(
-            url,
-            socket_timeout=ANSWER_SECONDS_MAX,
-            socket_connect_timeout=ANSWER_SECONDS_MAX,
-            max_connections=2,
-            retry=Retry(NoBackoff(), 0),  # the waits are ours: a retry inside would hide an outage
-        )
+        self._line, self._clock, self._chance, self._flush_seconds = line, clock, chance, flush_seconds
+        self.circuit = circuit
         self._pending: dict[str, Payload] = {}
         self._circuits: dict[str, Payload] = {}
         self._connected = False
         self._away_since: Millis | None = None
         self._error: str | None = None
-        self._failures = 0
         self._sent = self._conflated = self._dropped = 0
         self._spoke_at = self._refreshed_at = float("-inf")
 
@@ -102,7 +119,7 @@ class Bus:
                 await asyncio.sleep(self._flush_seconds)
             else:
                 self._drop_ticks()
-                await asyncio.sleep(retry_seconds(self._failures, self._chance))
+                await asyncio.sleep(self._pause_seconds())
                 self._drop_ticks()
 
     async def close(self) -> None:
@@ -113,19 +130,32 @@ class Bus:
                     await self._tried_flush()
         except TimeoutError:
             pass  # Redis hangs; whoever looks at it sees the keys expire
-        await self._redis.aclose()
+        await self._line.close()
 
     async def _tried_flush(self) -> bool:
+        """Whether Redis took what is pending; False while the circuit lets nothing through, too."""
+        now = self._clock.now_ms()
+        ticket = self.circuit.admit(now)
+        if ticket is None:
+            return False
+        answered = False
         try:
-            await self._flush()
-        except (RedisError, OSError, TimeoutError) as error:
-            self._failures += 1
+            async with asyncio.timeout(SEND_SECONDS_MAX):
+                await self._flush()
+            answered = True
+        except (BusAwayError, TimeoutError) as error:
+            answered = True
+            self.circuit.failed(ticket, self._clock.now_ms())
             self._connected = False
-            self._away_since = self._away_since or self._clock.now_ms()
-            self._error = f"{str(error) or 'no answer in time'} ({type(error).__name__})"
+            self._away_since = self._away_since or now
+            self._error = str(error) or "no answer in time"
             self._refreshed_at = float("-inf")
             return False
-        self._connected, self._away_since, self._error, self._failures = True, None, None, 0
+        finally:
+            if not answered:
+                self.circuit.abandoned(ticket, self._clock.now_ms())
+        self.circuit.succeeded(ticket, self._clock.now_ms())
+        self._connected, self._away_since, self._error = True, None, None
         return True
 
     async def _flush(self) -> None:
@@ -133,14 +163,9 @@ class Bus:
         now = self._clock.monotonic()
         refresh = now - self._refreshed_at >= REFRESH_SECONDS
         going = (self._circuits if refresh else {}) | self._pending
-        if not going and now - self._spoke_at < IDLE_SECONDS:
+        if not going and self._connected and now - self._spoke_at < IDLE_SECONDS:
             return
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for key, payload in going.items():
-                _queue(pipeline, key, payload)
-            if not going:
-                pipeline.ping()
-            await pipeline.execute()
+        await self._line.send(going)
         self._spoke_at = now
         self._refreshed_at = now if refresh else self._refreshed_at
         self._sent += len(going)
@@ -148,17 +173,17 @@ class Bus:
             if self._pending.get(key) is payload:  # a newer one may have been offered while we waited
                 del self._pending[key]
 
+    def _pause_seconds(self) -> float:
+        """After a failure: what the circuit asks for, or while it is closed a short wait of our own."""
+        wait_ms = self.circuit.wait_ms(self._clock.now_ms())
+        if wait_ms:
+            return wait_ms / 1000
+        times = max(1, self.circuit.failures)
+        return growing_wait(times, self._chance, first=RETRY_SECONDS_FIRST, most=RETRY_SECONDS_MAX)
+
     def _drop_ticks(self) -> None:
         """Old ticks are of no use to anyone; states wait, the newest of each."""
         ticks = [key for key in self._pending if key.startswith(TICKS)]
         for key in ticks:
             del self._pending[key]
         self._dropped += len(ticks)
-
-
-def _queue(pipeline: "redis.asyncio.client.Pipeline", key: str, payload: Payload) -> None:
-    value = payload if isinstance(payload, bytes) else msgspec.json.encode(payload)
-    if key.startswith(TICKS):
-        pipeline.publish(key, value)
-    else:
-        pipeline.set(key, value, ex=EXPIRY_SECONDS)

@@ -3,6 +3,7 @@
 Amounts come back as integers of a millionth and times as UTC milliseconds, like everywhere else (D2, D3).
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS_MAX = 5.0
 COMMAND_SECONDS_MAX = 30.0
 IDLE_SECONDS_MAX = 300.0
+CLOSE_SECONDS_MAX = 3.0
 ROWS_MAX = 10_000
 SERVER_SETTINGS = {
     "application_name": "polybot",
@@ -136,6 +138,15 @@ async def open_pool(url: str, *, connections_max: int = 5) -> "Pool":
         max_inactive_connection_lifetime=IDLE_SECONDS_MAX,
         server_settings=SERVER_SETTINGS,
     )
+
+
+async def close_pool(pool: "Pool") -> None:
+    """Close in order, or after CLOSE_SECONDS_MAX without: a server that hangs must not keep us from ending."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS_MAX):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
 
 
 # -- named queries: newest first, at most `limit` rows; they raise one of OUTAGES while Postgres is away ---------------

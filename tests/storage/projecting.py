@@ -7,14 +7,16 @@ from typing import Any
 
 import asyncpg
 
+from polybot.circuit import Circuit, CircuitPlan
 from polybot.clock import SystemClock
 from polybot.domain.events import AnyFact
 from polybot.storage.journal import Journal
-from polybot.storage.projector import Projector
+from polybot.storage.projection_postgres import PostgresProjection
+from polybot.storage.projector import BATCH_ROWS, Projector
 
 TABLES = (
-    "facts", "projection", "runs", "agents", "capital_allocations", "markets", "orders", "fills", "trades",
-    "ledger_entries", "window_records", "refusals", "audits", "balance_audits", "metrics", "pauses", "system_events",
+    "facts", "projection", "runs", "agents", "capital_allocations", "markets", "market_terms", "orders", "fills",
+    "trades", "ledger_entries", "window_records", "refusals", "audits", "balance_audits", "metrics", "pauses", "system_events",
 )  # fmt: skip
 
 
@@ -24,7 +26,7 @@ class Projecting:
         self.projector = self.another()
 
     def another(self, **options: Any) -> Projector:
-        return Projector(self.journal, self.pool, SystemClock(), random.Random(1), **options)
+        return projector_of(self.journal, self.pool, **options)
 
     async def tell(self, facts: Sequence[AnyFact]) -> None:
         """Journal the facts and carry them over."""
@@ -43,5 +45,13 @@ async def wipe(pool: asyncpg.Pool) -> None:
     await pool.execute(f"TRUNCATE {', '.join(TABLES)}")
 
 
-def projector_of(journal: Journal, pool: asyncpg.Pool, **options: Any) -> Projector:
-    return Projector(journal, pool, SystemClock(), random.Random(0), **options)
+HASTY = CircuitPlan(failures_max=2, open_ms_first=10, open_ms_max=20)
+"""Waits of hundredths of a second, that tests need not wait."""
+
+
+def projector_of(
+    journal: Journal, pool: asyncpg.Pool, *, batch_rows: int = BATCH_ROWS, plan: CircuitPlan = HASTY, **options: Any
+) -> Projector:
+    clock, chance = SystemClock(), random.Random(1)
+    circuit = Circuit("database", plan, chance, clock.now_ms())
+    return Projector(journal, PostgresProjection(pool, **options), clock, circuit, chance, batch_rows=batch_rows)

@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
+from polybot.circuit import Circuit, CircuitPlan
 from polybot.clock import SystemClock
 from polybot.storage import bus as bus_module
 from polybot.storage.bus import Bus
 from polybot.storage.embedded import embedded_servers
-from polybot.storage.waits import retry_seconds
+from polybot.storage.redis_line import EXPIRY_SECONDS, RedisLine
+
+HASTY = CircuitPlan(failures_max=2, open_ms_first=10, open_ms_max=20)
 
 
 @pytest.fixture
@@ -35,7 +38,9 @@ async def bus(redis_url: str) -> AsyncIterator[Bus]:
 
 
 def bus_at(url: str) -> Bus:
-    return Bus(url, SystemClock(), random.Random(1), flush_seconds=0.01)
+    clock, chance = SystemClock(), random.Random(1)
+    circuit = Circuit("redis", HASTY, chance, clock.now_ms())
+    return Bus(RedisLine(url), clock, circuit, chance, flush_seconds=0.01)
 
 
 @contextlib.asynccontextmanager
@@ -62,7 +67,7 @@ async def test_states_are_keys_with_an_expiry_and_dicts_are_json(bus: Bus, clien
         await until(lambda: bus.status().sent == 2)
     assert await client.get("market:BTC-15m") == '{"bid":"0.50","ask":"0.51"}'
     assert await client.get("circuit:polymarket:state") == "closed"
-    assert 0 < await client.ttl("market:BTC-15m") <= bus_module.EXPIRY_SECONDS
+    assert 0 < await client.ttl("market:BTC-15m") <= EXPIRY_SECONDS
     assert bus.status().connected
 
 
@@ -130,10 +135,7 @@ def folder() -> Iterator[Path]:
         yield Path(parent) / "data"
 
 
-async def test_a_redis_that_dies_and_comes_back_empty_gets_the_newest_states_again(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bus_module, "retry_seconds", lambda failures, chance: 0.02)
+async def test_a_redis_that_dies_and_comes_back_empty_gets_the_newest_states_again(folder: Path) -> None:
     async with embedded_servers(folder, postgres=False) as servers:
         url = servers.redis_url or ""
     bus = bus_at(url)
@@ -159,12 +161,3 @@ async def forget_everything(client: redis.asyncio.Redis) -> None:
     """The embedded server does not allow FLUSHALL."""
     async for key in client.scan_iter():
         await client.delete(key)
-
-
-def test_waits_between_tries_grow_to_a_bound_and_are_never_the_same() -> None:
-    chance = random.Random(7)
-    waits = [retry_seconds(failures, chance, first=0.2, most=10.0) for failures in range(1, 40)]
-    assert all(wait <= 10.0 for wait in waits)
-    assert 0.1 <= waits[0] <= 0.2
-    assert all(wait >= 5.0 for wait in waits[6:])
-    assert len(set(waits)) == len(waits)

@@ -11,6 +11,7 @@ from polybot.domain.ids import AgentId
 from polybot.domain.units import Money, Price
 from polybot.storage.journal import Journal
 from polybot.storage.projection_change import Change, arrange
+from polybot.storage.projection_postgres import PostgresProjection
 from polybot.storage.projector import Projector
 from tests.storage import facts
 from tests.storage.projecting import contents, projector_of, wipe
@@ -101,10 +102,12 @@ async def test_any_facts_in_any_batches_from_any_projector_give_the_same_tables(
 
 async def crash_before_commit(projector: Projector) -> None:
     """Carry a batch, and lose it."""
-    async with projector._pool.acquire() as connection:
+    store = projector._store
+    assert isinstance(store, PostgresProjection)
+    async with store._pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
-        await projector._project_next(connection, 5)
+        await store._carry(connection, projector._journal.genesis, lambda place: projector._choose(place, 5))
         await transaction.rollback()
 
 

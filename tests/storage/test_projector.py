@@ -20,7 +20,8 @@ from polybot.storage.journal_file import read_rows
 from polybot.storage.migrate import migrate
 from polybot.storage.postgres import open_pool
 from polybot.storage.projection import CHANGES
-from polybot.storage.projector import ForeignProjectionError, ProjectionError, ProjectionStoppedError
+from polybot.storage.projection_store import ProjectionError
+from polybot.storage.projector import ForeignProjectionError, ProjectionStoppedError
 from tests.storage import facts
 from tests.storage.conftest import administer
 from tests.storage.projecting import TABLES, Projecting, contents, projector_of
@@ -182,7 +183,7 @@ async def test_a_row_that_this_version_does_not_know_stops_the_projection_there(
         pass
 
     good = facts.note(1)
-    monkeypatch.setattr("polybot.storage.journal._encode", msgspec.json.encode)
+    monkeypatch.setattr("polybot.storage.journal.encode_fact", msgspec.json.encode)
     await projecting.journal.append([good, FromTheFuture(at=facts.at(2)), good], position=0)  # type: ignore[list-item]
     with pytest.raises(ProjectionStoppedError, match="no fact that this version knows") as error:
         await asyncio.wait_for(projecting.projector.run(), 20)
@@ -196,7 +197,7 @@ async def test_a_row_that_this_version_does_not_know_stops_the_projection_there(
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits of hundredths of a second, that tests need not wait."""
-    monkeypatch.setattr(projector_module, "retry_seconds", lambda failures, chance: 0.02)
+    monkeypatch.setattr(projector_module, "RETRY_SECONDS_FIRST", 0.02)
     monkeypatch.setattr(projector_module, "IDLE_SECONDS", 0.05)
 
 
