@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec, Protocol
 
 import msgspec
 
@@ -13,6 +13,8 @@ from polybot.domain.markets import MarketState
 from polybot.domain.units import Millis
 
 FEED_FACTS_MAX = 100_000
+
+P = ParamSpec("P")
 
 
 class Heart:
@@ -49,8 +51,41 @@ class Agent(Protocol):
     async def run(self) -> None: ...
 
     def close(self) -> None:
-        """Called once when the agent has ended, whatever the reason: nobody waits for it any more."""
+        """Called once when the agent has ended or is let go, whatever the reason: nobody waits for it any more.
+
+        It may still run, if it will not end; from here on it must not be able to act.
+        """
         ...
+
+
+class Dismissed(Exception):
+    """An agent that was let go came to a door: another may be at its desk by now."""
+
+
+class Badge:
+    """Opens an agent's doors to the floor until it is revoked (its keeper let it go)."""
+
+    __slots__ = ("revoked",)
+
+    def __init__(self) -> None:
+        self.revoked = False
+
+    def revoke(self) -> None:
+        self.revoked = True
+
+    def require(self) -> None:
+        """What an agent does before each piece of work. Raises Dismissed."""
+        if self.revoked:
+            raise Dismissed("an agent that was let go may not act any more")
+
+    def door(self, act: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
+        """`act`, for as long as the badge is good; raises Dismissed after that."""
+
+        async def shown(*args: P.args, **kwargs: P.kwargs) -> None:
+            self.require()
+            await act(*args, **kwargs)
+
+        return shown
 
 
 class Wake(msgspec.Struct, frozen=True):

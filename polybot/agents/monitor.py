@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from polybot.agents.base import FactFeed, Heart
+from polybot.agents.base import Badge, FactFeed, Heart
 from polybot.domain.events import AnyFact, Journaled, MarketSettled, MetricsRecorded
 from polybot.domain.ids import AgentId
 from polybot.domain.units import Millis
@@ -22,7 +22,9 @@ class MonitorAgent:
         commit: Callable[[Sequence[AnyFact]], Awaitable[None]],
         attach: Callable[[FactFeed], None],
     ) -> None:
-        self.heart, self._performance, self._commit = heart, performance, commit
+        self.heart, self._performance = heart, performance
+        self._badge = Badge()
+        self._commit = self._badge.door(commit)
         self._last = Millis(0)
         self.feed = FactFeed(heart)
         attach(self.feed)
@@ -36,6 +38,7 @@ class MonitorAgent:
             self.feed.done()
 
     def close(self) -> None:
+        self._badge.revoke()
         self.feed.close()
 
     def _is_time(self, entry: Journaled) -> bool:

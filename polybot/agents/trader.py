@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from polybot.agents.base import Heart, Mailbox, Wake
+from polybot.agents.base import Badge, Heart, Mailbox, Wake
 from polybot.desk.desk import Desk, DeskVerdict
 from polybot.domain.units import Millis
 
@@ -13,7 +13,9 @@ class Trader:
     """The desk decides, this only waits and does; what it must not forget is the desk's, not its own."""
 
     def __init__(self, desk: Desk, heart: Heart, carry_out: CarryOut, attach: Callable[[Mailbox], None]) -> None:
-        self.desk, self.heart, self._carry_out = desk, heart, carry_out
+        self.desk, self.heart = desk, heart
+        self._badge = Badge()
+        self._carry_out = self._badge.door(carry_out)
         self.mailbox = Mailbox(heart)
         attach(self.mailbox)
 
@@ -24,9 +26,11 @@ class Trader:
             self.mailbox.done()
 
     def close(self) -> None:
+        self._badge.revoke()
         self.mailbox.close()
 
     async def _deal_with(self, wake: Wake) -> None:
+        self._badge.require()  # before the desk decides: it takes its own intents in at once
         verdicts = self.desk.step(type(wake.event), wake.state, wake.now)
         if verdicts:
             await self._carry_out(verdicts, wake.now)

@@ -1,19 +1,18 @@
 """`polybot run`: the main job."""
 
 import asyncio
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 from loguru import logger
 
 from polybot import log
 from polybot.app import OpenFloor, RunOutcome, run_floor
 from polybot.backtest.report_builder import build_report
 from polybot.backtest.report_text import render_text
+from polybot.cli.process import WatchedProcess
 from polybot.cli.terminal import PLAIN_EVERY_S, BottomLine, log_progress, progress_text
 from polybot.settings import Settings, load_settings
 
@@ -35,37 +34,27 @@ def run(
     settings = load_settings(tape=tape, speed=speed, data_dir=data_dir, seed=seed, web_port=port)
     line = BottomLine()
     log.set_up(settings.log_format, settings.log_level, line.above if not line.plain else None)
-    outcome = uvloop.run(_run(settings, line))
+    process = WatchedProcess(settings.stall_exit_s, settings.stop_s_max)
+    outcome = process.run(lambda stop: _run(settings, line, process, stop))
     line.end()
     _say_goodbye(outcome)
 
 
-async def _run(settings: Settings, line: BottomLine) -> RunOutcome:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(sign, _stop_in_order, stop, line)
+async def _run(settings: Settings, line: BottomLine, process: WatchedProcess, stop: asyncio.Event) -> RunOutcome:
     shown: list[asyncio.Task[None]] = []
 
     def on_open(floor: OpenFloor) -> None:
+        process.judge(floor.vitals)
+        floor.board.loop_health = process.health
         _say_hello(floor, settings)
         shown.append(asyncio.create_task(_show(floor, line), name="progress"))
 
     try:
-        return await run_floor(settings, stop, on_open)
+        return await run_floor(settings, stop, on_open, process.closing)
     finally:
         for task in shown:
             task.cancel()
         line.end()
-
-
-def _stop_in_order(stop: asyncio.Event, line: BottomLine) -> None:
-    if stop.is_set():
-        line.end()
-        logger.bind(action="stopping").warning(
-            "still stopping in order; kill -9 is safe too: nothing journaled is lost"
-        )
-    stop.set()
 
 
 async def _show(floor: OpenFloor, line: BottomLine) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 from loguru import logger
 
@@ -50,6 +51,8 @@ class Boss:
         self._fatal: PolybotError | None = None
         self.last_look = clock.monotonic()
         """When it last looked after the floor, in the clock's monotonic seconds."""
+        self._watching = False
+        self._benched: set[AgentId] = set()
 
     # -- opening ------------------------------------------------------------------------------------------------------
 
@@ -79,7 +82,18 @@ class Boss:
 
     async def watch(self, supervisor: Supervisor) -> None:
         """Never returns; raises FloorFailed when the floor cannot go on. Keeps a checkpoint from time to time."""
-        last_checkpoint = self._clock.monotonic()
+        last_checkpoint = self.last_look = self._clock.monotonic()
+        self._watching = True
+        try:
+            await self._watch(supervisor, last_checkpoint)
+        finally:
+            self._watching = False
+
+    def silent_for(self) -> float:
+        """Seconds since it last looked after the floor; 0 while that is not its work. From any thread."""
+        return self._clock.monotonic() - self.last_look if self._watching else 0.0
+
+    async def _watch(self, supervisor: Supervisor, last_checkpoint: float) -> NoReturn:
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
             self.last_look = self._clock.monotonic()
@@ -100,6 +114,7 @@ class Boss:
         if state in (AgentState.CRASHED, AgentState.BENCHED):
             severity = Severity.CRITICAL if state is AgentState.BENCHED else Severity.ERROR
             facts.append(SystemNoted(at=now, severity=severity, component=spec.name, text=text))
+        facts += self._trader_change(spec.name, state)
         if spec.role == "auditor":
             facts += self._auditor_change(state, text)
         try:
@@ -107,6 +122,19 @@ class Boss:
         except PolybotError as error:  # the journal is gone: the watch loop ends the floor
             self._fatal = error
             logger.bind(action="journal_failed").critical("{}", error)
+
+    def _trader_change(self, agent: AgentId, state: AgentState) -> list[AnyFact]:
+        """Traders sit out one by one and come back by themselves; with all of them out, a person should know."""
+        if state is not AgentState.BENCHED:
+            self._benched.discard(agent)
+            return []
+        if agent not in self.room.desks:
+            return []
+        self._benched.add(agent)
+        if len(self._benched) < len(self.room.desks):
+            return []
+        text = "every trader is on the bench: nothing is traded until one is back; settling and auditing go on"
+        return [SystemNoted(at=self._clock.now_ms(), severity=Severity.CRITICAL, component="boss", text=text)]
 
     def _auditor_change(self, state: AgentState, text: str) -> list[AnyFact]:
         now, paused = self._clock.now_ms(), AUDITOR_AWAY in self.room.state.pauses

@@ -15,6 +15,7 @@ from polybot.domain.events import (
     CapitalAllocated,
     RunEnded,
     RunStarted,
+    SystemNoted,
     TradingPaused,
     TradingResumed,
 )
@@ -125,4 +126,39 @@ async def test_without_an_auditor_nobody_trades_until_it_is_back():
     await opened.boss.on_agent_change(auditor, AgentState.RUNNING, "")
     assert opened.floor.room.state.pauses == {}
     assert [len(opened.facts(kind)) for kind in (TradingPaused, TradingResumed)] == [1, 1]
+    await opened.supervisor.stop()
+
+
+async def test_with_every_trader_on_the_bench_a_person_is_told_once_and_the_floor_goes_on():
+    opened = await Opened().open()
+    traders = [AgentSpec(name=name, role="trader", build=Idler) for name in opened.floor.room.desks]
+
+    def told() -> list[str]:
+        return [fact.text for fact in opened.facts(SystemNoted) if fact.component == "boss" and "every" in fact.text]
+
+    for trader in traders[:-1]:
+        await opened.boss.on_agent_change(trader, AgentState.BENCHED, "it crashed too often")
+    assert told() == []
+    await opened.boss.on_agent_change(traders[-1], AgentState.BENCHED, "so did it")
+    assert told() == ["every trader is on the bench: nothing is traded until one is back; settling and auditing go on"]
+    await opened.boss.on_agent_change(traders[0], AgentState.RUNNING, "")
+    await opened.boss.on_agent_change(traders[1], AgentState.BENCHED, "again")
+    assert len(told()) == 1
+    assert opened.floor.room.state.pauses == {}
+    await opened.supervisor.stop()
+
+
+async def test_it_tells_how_long_it_has_not_looked_only_while_looking_is_its_work():
+    opened = await Opened().open()
+    boss = opened.boss
+    boss.last_look -= 100
+    assert boss.silent_for() == 0
+    watching = asyncio.create_task(boss.watch(opened.supervisor))
+    await asyncio.sleep(0)
+    assert boss.silent_for() < 1
+    boss.last_look -= 100
+    assert boss.silent_for() > 100
+    watching.cancel()
+    await asyncio.wait([watching])
+    assert boss.silent_for() == 0
     await opened.supervisor.stop()

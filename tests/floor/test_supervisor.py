@@ -218,6 +218,53 @@ async def test_an_agent_that_swallows_its_cancellation_is_left_behind_and_a_new_
         await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()], ids=repr)
+async def test_what_would_end_the_process_crashes_the_agent_alone(raised: BaseException):
+    async def life(_: Puppet) -> None:
+        raise raised
+
+    async with Stage(good=for_ever, bad=life) as stage:
+        await stage.until(lambda: len(stage.puppets) >= 3)
+        assert stage.states("good") == [RUNNING]
+    assert f"AgentQuit: it raised {type(raised).__name__}({raised})" in stage.texts
+
+
+async def test_so_it_is_while_the_agent_is_being_built():
+    stage = Stage(good=for_ever, bad=for_ever)
+
+    def build() -> Puppet:
+        raise SystemExit(3)
+
+    stage.supervisor.keepers[1].spec = AgentSpec(name=AgentId("bad"), role="puppet", build=build, terms=TINY)
+    async with stage:
+        await stage.until(lambda: BENCHED in stage.states("bad"))
+        assert stage.states("good") == [RUNNING]
+    assert "AgentQuit: it raised SystemExit(3)" in stage.texts
+
+
+async def test_an_agent_that_cannot_be_closed_is_restarted_all_the_same(monkeypatch: pytest.MonkeyPatch):
+    def close(_: Puppet) -> None:
+        raise OSError("its last word")
+
+    monkeypatch.setattr(Puppet, "close", close)
+    async with Stage(bad=crash) as stage:
+        await stage.until(lambda: len(stage.puppets) >= 2)
+        assert stage.supervisor.failure() is None
+
+
+async def test_a_report_that_fails_keeps_no_other_agent_from_being_stopped():
+    stage = Stage(first=for_ever, second=for_ever)
+    await stage.supervisor.start()
+
+    async def broken(*_: object) -> None:
+        raise OSError("the journal is gone")
+
+    stage.supervisor.keepers[1]._report = broken
+    with pytest.raises(OSError, match="the journal is gone"):
+        await stage.supervisor.stop()
+    assert stage.states("first") == [RUNNING, STOPPED]
+
+
 async def test_a_fault_of_the_floor_itself_ends_the_keeper_and_is_told():
     stage = Stage(good=for_ever)
 
