@@ -2,43 +2,46 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from loguru import logger
 
+from polybot.circuit import Circuit, CircuitSnapshot
 from polybot.clock import SystemClock
 from polybot.domain.errors import PolybotError
-from polybot.domain.events import RunEnded, Severity
+from polybot.domain.events import Severity
 from polybot.domain.ids import SeriesId
 from polybot.domain.units import Millis
 from polybot.floor.status import MarketStatus, StoreState, StoreStatus
 from polybot.paths import migrations_dir
 from polybot.recovery import MEMORY_VERSION
+from polybot.runs import FLOOR_FOLDER
 from polybot.storage import checkpoint, postgres
-from polybot.storage.bus import Bus
+from polybot.storage.bus import REDIS_CIRCUIT, Bus
 from polybot.storage.journal import Journal
-from polybot.storage.journal_file import JournalInUseError, lock_for_writing
+from polybot.storage.journal_file import JournalError
 from polybot.storage.migrate import migrate
-from polybot.storage.projector import Projector
+from polybot.storage.projection_postgres import PostgresProjection
+from polybot.storage.projector import DATABASE_CIRCUIT, Projector, ProjectorStatus
+from polybot.storage.redis_line import RedisLine
+from polybot.store_watch import StoreWatch
 from polybot.web.json_form import to_plain
 
 if TYPE_CHECKING:
-    from polybot.storage.postgres import Pool
+    from polybot.storage.postgres import Connection, Pool
 
 TICK_EVERY_S = 0.25
 DRAIN_SECONDS_MAX = 10.0
 """An ordered stop waits this long for Postgres to catch up; the next start carries on with what is left."""
 LAG_ROWS_OK = 5_000
-LOOK_EVERY_S = 1.0
-FLOOR_FOLDER = "floor"
-PUT_AWAY = "finished"
-
-
-class StoreError(PolybotError):
-    """A store would not do what it must; the text says what and what to do."""
+SLOW_DATABASE_MS = 5_000
+SLOW_DISK_S = 1.0
+SAVE_SECONDS_MAX = 10.0
+END_SECONDS_MAX = 10.0
+LOOK_EVERY_S = 0.25
 
 
 Note = Callable[[Severity, str, str], Awaitable[None]]
@@ -50,9 +53,7 @@ class FloorView(Protocol):
 
     def market_lines(self) -> list[MarketStatus]: ...
 
-    def circuits(self) -> Mapping[str, str]:
-        """Breaker by name: closed or open."""
-        ...
+    def circuits(self) -> Sequence[CircuitSnapshot]: ...
 
 
 class FloorStores:
@@ -60,11 +61,17 @@ class FloorStores:
 
     def __init__(self, data_dir: Path, journal: Journal, pool: "Pool | None", bus: Bus | None) -> None:
         self.data_dir, self.journal_file, self.pool, self._bus = data_dir, journal, pool, bus
+        self._clock = SystemClock()
+        self._projection: PostgresProjection | None = None
         self._projector: Projector | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._saving: asyncio.Task[None] | None = None
+        self._guard: Callable[[Connection], Awaitable[None]] | None = None
         if pool is not None:
-            prepare = partial(migrate, folder=migrations_dir())
-            self._projector = Projector(journal, pool, SystemClock(), random.Random(1), prepare=prepare)
+            chance = random.Random(1)
+            circuit = Circuit("database", DATABASE_CIRCUIT, chance, self._clock.now_ms())
+            self._projection = PostgresProjection(pool, prepare=partial(migrate, folder=migrations_dir()))
+            self._projector = Projector(journal, self._projection, self._clock, circuit, chance)
 
     @classmethod
     async def open(
@@ -72,8 +79,13 @@ class FloorStores:
     ) -> "FloorStores":
         """Connects to nothing yet: a server that is away now is an outage like any other."""
         pool = await postgres.open_pool(database_url) if database_url is not None else None
-        bus = Bus(redis_url, SystemClock(), random.Random(2)) if redis_url is not None else None
-        return cls(data_dir, journal, pool, bus)
+        return cls(data_dir, journal, pool, _bus_to(redis_url) if redis_url is not None else None)
+
+    def guard_writes(self, guard: "Callable[[Connection], Awaitable[None]]") -> None:
+        """Run `guard` within every transaction that writes, before it does; it raises if we may not (fencing)."""
+        self._guard = guard
+        if self._projection is not None:
+            self._projection.guard = guard
 
     def start(self, floor: FloorView, note: Note) -> None:
         """Begin to carry facts and ticks out; what comes and goes is noted."""
@@ -91,18 +103,20 @@ class FloorStores:
             logger.bind(action="projection").error("{}", error)
 
     async def _watch(self, note: Note) -> None:
-        """Outages begin and end in the log and in system_events, not only in /health (R22)."""
-        was = {"database": StoreState.OK, "redis": StoreState.OK}
+        database, redis = StoreWatch("database", keeps_checkpoints=True), StoreWatch("redis")
+        journal = StoreWatch("journal")
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            for name, now in (("database", self.database()), ("redis", self.redis())):
-                if StoreState.DEGRADED in (now.state, was[name]) or now.state is was[name]:
-                    continue
-                was[name] = now.state
-                if now.state is StoreState.DOWN:
-                    await note(Severity.WARNING, name, f"{name} is away, the floor goes on without it: {now.detail}")
-                else:
-                    await note(Severity.INFO, name, f"{name} is back")
+            now = self._clock.now_ms()
+            said = database.look(now, self.database()) if self._projector is not None else []
+            said += redis.look(now, self.redis()) if self._bus is not None else []
+            said += journal.look(now, self.journal())
+            for one in said:
+                try:
+                    await note(one.severity, one.component, one.text)
+                except JournalError as error:  # the boss ends the floor for it
+                    logger.bind(action="journal_failed").error("{}; not written down: {}", error, one.text)
+                    return
 
     async def _tick(self, bus: Bus, floor: FloorView) -> None:
         while True:
@@ -114,8 +128,8 @@ class FloorStores:
                 plain = to_plain(line)
                 bus.offer(f"market:{series}", plain)
                 bus.offer(f"ticks:{series}", plain)
-            for name, state in floor.circuits().items():
-                bus.offer(f"circuit:{name}:state", state.encode())
+            for circuit in floor.circuits():
+                bus.offer(f"circuit:{circuit.name}:state", circuit.state.encode())
             await asyncio.sleep(TICK_EVERY_S)
 
     async def drain(self) -> None:
@@ -132,14 +146,16 @@ class FloorStores:
         if self._bus is not None:
             await self._bus.close()
         if self.pool is not None:
-            await self.pool.close()
+            await postgres.close_pool(self.pool)
 
     async def _end_tasks(self) -> None:
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
+        if self._saving is not None:
+            tasks.append(self._saving)  # bounded by itself, and the last of a run is worth having
         if tasks:
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=END_SECONDS_MAX)
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
@@ -153,7 +169,7 @@ class FloorStores:
         return found.checkpoint
 
     async def keep_checkpoint(self, seq: int, position: int, at: Millis, state: bytes) -> None:
-        """Save to the folder and, where it answers, to Postgres. Trouble is logged: the journal has it all."""
+        """Save to the folder; to Postgres too where it answers, without waiting for it. Trouble is only logged."""
         known = await asyncio.to_thread(self.journal_file.hash_at, seq)
         if known is None:
             return
@@ -162,12 +178,21 @@ class FloorStores:
         )
         try:
             await checkpoint.save_to_file(self._checkpoints, one)
-            if self.pool is not None and self._database_is_ready():
-                await checkpoint.save_to_database(self.pool, one)
         except checkpoint.CheckpointError as error:
             logger.bind(action="checkpoint").warning("{}", error)
+        if self.pool is not None and self._database_is_ready() and (self._saving is None or self._saving.done()):
+            self._saving = asyncio.create_task(self._save_to_database(self.pool, one), name="checkpoint-to-database")
+
+    async def _save_to_database(self, pool: "Pool", one: checkpoint.Checkpoint) -> None:
+        """A database that hangs must not keep the boss from looking: nobody waits for this."""
+        try:
+            async with asyncio.timeout(SAVE_SECONDS_MAX):
+                await checkpoint.save_to_database(pool, one, self._guard)
         except checkpoint.TROUBLE as error:
-            logger.bind(action="checkpoint").warning("Postgres has no copy of checkpoint {}: {}", seq, error)
+            text = str(error) or f"no answer within {SAVE_SECONDS_MAX:g} s"
+            logger.bind(action="checkpoint").warning("Postgres has no copy of checkpoint {}: {}", one.seq, text)
+        except PolybotError as error:  # the guard's: another floor leads by now
+            logger.bind(action="checkpoint").error("no checkpoint may be written to Postgres: {}", error)
 
     def _database_is_ready(self) -> bool:
         """Up, and its tables made: not before the first batch has been carried."""
@@ -183,19 +208,7 @@ class FloorStores:
     def database(self) -> StoreStatus:
         if self._projector is None:
             return StoreStatus(state=StoreState.DOWN, detail="no database is configured")
-        seen = self._projector.status()
-        if seen.stopped is not None:
-            return StoreStatus(state=StoreState.DOWN, detail=seen.stopped, lag_rows=seen.rows_behind)
-        if seen.away_since is not None:
-            return StoreStatus(
-                state=StoreState.DOWN, since=seen.away_since, detail=seen.error or "", lag_rows=seen.rows_behind
-            )
-        lagging = seen.rows_behind > LAG_ROWS_OK
-        return StoreStatus(
-            state=StoreState.DEGRADED if lagging else StoreState.OK,
-            since=seen.behind_since if lagging else None,
-            lag_rows=seen.rows_behind,
-        )
+        return database_status(self._projector.status(), self._clock.now_ms())
 
     def redis(self) -> StoreStatus:
         if self._bus is None:
@@ -209,82 +222,39 @@ class FloorStores:
         failure = self.journal_file.failure
         if failure is not None:
             return StoreStatus(state=StoreState.DOWN, detail=str(failure))
+        waited_s = self.journal_file.oldest_pending_s(self._clock.monotonic())
+        if waited_s > SLOW_DISK_S:
+            since = Millis(self._clock.now_ms() - round(waited_s * 1000))
+            text = f"the disk is slow: {self.journal_file.pending_facts} facts wait for it, the oldest {waited_s:.0f} s"
+            return StoreStatus(state=StoreState.DEGRADED, since=since, detail=text)
         return StoreStatus(state=StoreState.OK, detail=f"{self.journal_file.last_seq} facts")
 
-
-# -- runs -------------------------------------------------------------------------------------------------------------
-
-
-def journal_path(data_dir: Path) -> Path:
-    return data_dir / FLOOR_FOLDER / "journal.sqlite"
-
-
-def is_finished(path: Path) -> bool:
-    """Whether the journal's last word is that its tape is over."""
-    if not path.exists():
-        return False
-    with Journal.open(path) as journal:
-        last = list(journal.read(max(0, journal.last_seq - 1)))
-    return bool(last) and isinstance(last[-1].fact, RunEnded) and last[-1].fact.finished
+    def circuits(self) -> list[CircuitSnapshot]:
+        """The breakers on database and Redis."""
+        now = self._clock.now_ms()
+        keepers = [one for one in (self._projector, self._bus) if one is not None]
+        return [keeper.circuit.snapshot(now) for keeper in keepers]
 
 
-def is_running(data_dir: Path) -> bool:
-    """Whether a floor is writing to this folder's journal."""
-    path = journal_path(data_dir)
-    if not path.exists():
-        return False
-    try:
-        lock_for_writing(path).close()
-    except JournalInUseError:
-        return True
-    return False
+def _bus_to(url: str) -> Bus:
+    clock, chance = SystemClock(), random.Random(2)
+    return Bus(RedisLine(url), clock, Circuit("redis", REDIS_CIRCUIT, chance, clock.now_ms()), chance)
 
 
-def put_away(data_dir: Path) -> Path | None:
-    """Move a run's folder aside, whole; nothing is deleted. None where there is none.
-
-    Raises JournalInUseError while a floor is writing there.
-    """
-    folder = data_dir / FLOOR_FOLDER
-    if not folder.exists():
-        return None
-    taken = [old.name.split("-")[1] for old in data_dir.glob(f"{PUT_AWAY}-*")]  # people may add to the names
-    number = 1 + max((int(digits) for digits in taken if digits.isdecimal()), default=0)
-    with lock_for_writing(journal_path(data_dir)):
-        return folder.rename(data_dir / f"{PUT_AWAY}-{number:04d}")
-
-
-async def migrate_database(database_url: str) -> list[str]:
-    """Bring a database's schema up to date; the files that were applied."""
-    pool = await postgres.open_pool(database_url, connections_max=1)
-    try:
-        async with pool.acquire() as connection:
-            return await migrate(connection, migrations_dir())
-    finally:
-        await pool.close()
-
-
-async def wipe_database(database_url: str) -> None:
-    """Empty the database; the journal of the run it shows is put away, not lost. Raises StoreError if it cannot be."""
-    pool = await postgres.open_pool(database_url, connections_max=1)
-    try:
-        await pool.execute("DROP SCHEMA IF EXISTS public CASCADE; CREATE SCHEMA public")
-    except postgres.REFUSALS as error:
-        raise StoreError(f"the database could not be emptied: {error}; do it by hand, or give an empty one") from error
-    except postgres.OUTAGES as error:
-        raise StoreError(f"the database could not be emptied: {error}; is it running?") from error
-    finally:
-        await pool.close()
-
-
-async def make_room(data_dir: Path, own_database_url: str | None) -> Path | None:
-    """Before a start on our own servers: a finished run is put away, and a database that shows no run of ours emptied.
-
-    Returns where the finished run went. With a database that is not our own, nothing is touched: a finished run stays.
-    """
-    if own_database_url is None:
-        return None
-    went = put_away(data_dir) if is_finished(journal_path(data_dir)) else None
-    if not journal_path(data_dir).exists():
-        await wipe_database(own_database_url)
-    return went
+def database_status(seen: ProjectorStatus, now: Millis) -> StoreStatus:
+    """Away, hanging, catching up, behind, or well: in this order, with since when."""
+    lag, outage = seen.rows_behind, seen.outage
+    if seen.stopped is not None:
+        return StoreStatus(state=StoreState.DOWN, detail=seen.stopped, lag_rows=lag)
+    if seen.away_since is not None:
+        return StoreStatus(state=StoreState.DOWN, since=seen.away_since, detail=seen.error or "", lag_rows=lag)
+    degraded = partial(StoreStatus, state=StoreState.DEGRADED, lag_rows=lag)
+    if seen.awaited_since is not None and now - seen.awaited_since > SLOW_DATABASE_MS:
+        waited = (now - seen.awaited_since) // 1000
+        return degraded(since=seen.awaited_since, detail=f"it has not answered for {waited} s")
+    if outage is not None and outage.level_at is None:
+        return degraded(since=outage.since, detail="it is back, and catching up")
+    if lag > LAG_ROWS_OK:
+        return degraded(since=seen.behind_since, detail="it takes facts more slowly than they come")
+    caught_up = None if outage is None else outage.rows
+    return StoreStatus(state=StoreState.OK, lag_rows=lag, caught_up_rows=caught_up)

@@ -1,11 +1,12 @@
 """What the floor shows: a fold of the facts kept for looking, and the status value made from it on demand."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
 from polybot import __version__
+from polybot.circuit import CircuitSnapshot
 from polybot.clock import Clock
 from polybot.desk.room import TradingRoom
 from polybot.domain.book import Book
@@ -19,6 +20,7 @@ from polybot.floor.status import (
     RECENT_TRADES_MAX,
     AgentStatus,
     FloorStatus,
+    LoopHealth,
     MarketStatus,
     PauseStatus,
     QuoteStatus,
@@ -27,6 +29,8 @@ from polybot.floor.status import (
 )
 from polybot.floor.supervisor import Supervisor
 from polybot.learning.metrics import Score
+
+NOT_LEADER = "whether this floor still leads its account is not known: no order is sent until it is"
 
 
 class Stores(Protocol):
@@ -37,6 +41,8 @@ class Stores(Protocol):
     def redis(self) -> StoreStatus: ...
 
     def journal(self) -> StoreStatus: ...
+
+    def circuits(self) -> Sequence[CircuitSnapshot]: ...
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +68,9 @@ class Board:
         self.boss: Boss | None = None
         self.supervisor: Supervisor | None = None
         self.stores: Stores | None = None
+        self.circuit_looks: list[Callable[[], CircuitSnapshot]] = []
+        """The breakers on outside dependencies besides the stores: the venue's calls, the market feed."""
+        self.loop_health: Callable[[], LoopHealth] | None = None
 
     # -- answering ----------------------------------------------------------------------------------------------------
 
@@ -105,13 +114,15 @@ class Board:
             database=stores.database(),
             redis=stores.redis(),
             journal=stores.journal(),
+            circuits=tuple(self.circuits()),
+            loop=self.loop_health() if self.loop_health is not None else None,
         )
 
     def _unfit(self, stores: Stores) -> list[str]:
         """Why the floor should not trade. A pause is not unfitness: it is the floor doing its work."""
         reasons = []
         journal = stores.journal()
-        if journal.state is not StoreState.OK:
+        if journal.state is StoreState.DOWN:  # on a slow disk everything takes longer, and nothing is less true
             reasons.append(f"journal: {journal.detail}")
         keepers = self.supervisor.keepers if self.supervisor is not None else []
         if self.finished:
@@ -128,11 +139,14 @@ class Board:
     def _pauses(self) -> list[PauseStatus]:
         scopes: list[tuple[str, Mapping[str, Millis | None]]] = [("floor", self.room.state.pauses)]
         scopes += [(desk.agent, desk.state.pauses) for desk in self.room.desks.values()]
-        return [
+        open_now = [
             PauseStatus(scope=scope, breaker=breaker, text=f"the {breaker} breaker is open", until=until)
             for scope, pauses in scopes
             for breaker, until in pauses.items()
         ]
+        if not self.room.fence():
+            open_now.append(PauseStatus(scope="floor", breaker="not_leader", text=NOT_LEADER))
+        return open_now
 
     def _agents(self) -> list[AgentStatus]:
         keepers = self.supervisor.keepers if self.supervisor is not None else []
@@ -174,9 +188,10 @@ class Board:
         shown = [s for s in self.room.markets.by_id.values() if s.payout_up is None]
         return [self._market(state, now) for state in sorted(shown, key=lambda s: s.market.window_end)]
 
-    def circuits(self) -> dict[str, str]:
-        """Breakers on outside dependencies, as Redis shows them (R9)."""
-        return {"polymarket": "open" if "venue_calls" in self.room.state.pauses else "closed"}
+    def circuits(self) -> list[CircuitSnapshot]:
+        """Breakers on outside dependencies, as /health, the metrics and Redis show them (R9)."""
+        stores = self.stores.circuits() if self.stores is not None else ()
+        return [*stores, *(look() for look in self.circuit_looks)]
 
     @staticmethod
     def _market(state: MarketState, now: Millis) -> MarketStatus:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from polybot.circuit import CircuitSnapshot
 from polybot.domain.book import BookState
 from polybot.domain.errors import PolybotError
 from polybot.domain.events import AgentState, Severity, Verdict
@@ -33,12 +34,17 @@ class StoreState(enum.StrEnum):
 
 
 class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """`since` is the wall time of the last change of `state`; `lag_rows` counts facts journaled but not yet here."""
+    """`since`: the wall time at which the present trouble began, None without one.
+
+    `lag_rows` counts facts journaled but not yet here; `caught_up_rows` those carried over after the last outage, None
+    where there was none, or where rows are not counted.
+    """
 
     state: StoreState
     since: Millis | None = None
     detail: str = ""
     lag_rows: int = 0
+    caught_up_rows: int | None = None
 
 
 class PauseStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +120,20 @@ class EquityPoint(msgspec.Struct, frozen=True, kw_only=True):
     equity: Money
 
 
+class LoopHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """How the event loop has turned since it is watched. A stall is a beat that came late, whatever the reason.
+
+    `longest_stall_s` is the longest of all, `stalls` and `stalled_s` count and sum those over a quarter of a second;
+    `standstills` are the times the whole process did not run for over a second (suspended, or the machine starved).
+    """
+
+    beats: int = 0
+    longest_stall_s: float = 0.0
+    stalls: int = 0
+    stalled_s: float = 0.0
+    standstills: int = 0
+
+
 class FloorStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The floor at one moment.
 
@@ -156,6 +176,9 @@ class FloorStatus(msgspec.Struct, frozen=True, kw_only=True):
     markets: tuple[MarketStatus, ...] = ()
     recent_trades: tuple[TradeLine, ...] = ()
     equity_curve: tuple[EquityPoint, ...] = ()
+    circuits: tuple[CircuitSnapshot, ...] = ()
+    """The breakers on outside dependencies; their times are of the clock each of them goes by."""
+    loop: LoopHealth | None = None
 
 
 # -- the past ---------------------------------------------------------------------------------------------------------

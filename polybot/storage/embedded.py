@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from polybot.storage.embedded_keeper import KeptServer
 from polybot.storage.embedded_postgres import EmbeddedPostgres
 from polybot.storage.embedded_process import (
     DataFolderInUseError,
@@ -46,6 +47,8 @@ class EmbeddedServers:
     redis_url: str | None = None
     psql_command: str | None = None
     redis_cli_command: str | None = None
+    running: tuple[KeptServer, ...] = ()
+    """What `embedded_keeper` keeps running."""
 
 
 @asynccontextmanager
@@ -70,21 +73,28 @@ async def embedded_servers(
 async def start_servers(folder: Path, stack: AsyncExitStack, *, postgres: bool, valkey: bool) -> EmbeddedServers:
     """Start what is asked for; `stack` stops each of them, the last one first."""
     database_url = redis_url = psql_command = redis_cli_command = None
+    running: list[KeptServer] = []
     if valkey:
         bus = EmbeddedValkey(folder)
         redis_url = await bus.start()
         stack.push_async_callback(bus.stop)
+        running.append(bus)
         redis_cli_command = bus.redis_cli_command
     if postgres:
         database = EmbeddedPostgres(folder)
         database_url = await database.start()
         stack.push_async_callback(database.stop)
+        running.append(database)
         psql_command = database.psql_command
     note = folder / "servers.txt"
     note.write_text("".join(f"{command}\n" for command in (psql_command, redis_cli_command) if command))
     stack.callback(note.unlink, missing_ok=True)
     return EmbeddedServers(
-        database_url=database_url, redis_url=redis_url, psql_command=psql_command, redis_cli_command=redis_cli_command
+        database_url=database_url,
+        redis_url=redis_url,
+        psql_command=psql_command,
+        redis_cli_command=redis_cli_command,
+        running=tuple(running),
     )
 
 

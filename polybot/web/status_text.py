@@ -1,10 +1,13 @@
 """The floor's status in a terminal: fetched from a running floor, drawn with rich."""
 
+from typing import Literal
+
 import aiohttp
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from polybot.circuit import CircuitState
 from polybot.domain.book import BookState
 from polybot.domain.errors import BadInput, PolybotError
 from polybot.domain.events import AgentState
@@ -125,11 +128,16 @@ def _agents(agents: tuple[AgentStatus, ...]) -> Table:
 
 
 def _markets(markets: tuple[MarketStatus, ...]) -> Table:
-    table = _table("markets", "market", ">left", "Up bid/ask", "book", "Down bid/ask", "book")
+    table = _table("markets", "!market", ">left", "Up bid/ask", "book", "Down bid/ask", "book")
     for market in markets:
         left = f"{int(market.seconds_left) // 60}:{int(market.seconds_left) % 60:02d}"
-        table.add_row(Text(printable(market.id)), left, *_quote(market.up), *_quote(market.down))
+        table.add_row(Text(_window(market), no_wrap=True), left, *_quote(market.up), *_quote(market.down))
     return table
+
+
+def _window(market: MarketStatus) -> str:
+    """As the page names it; the id's end, which tells one window from the next, is what a narrow terminal cuts off."""
+    return f"{printable(market.series)} {utc_text(market.window_start)[11:16]}–{utc_text(market.window_end)[11:16]}"
 
 
 def _quote(quote: QuoteStatus) -> tuple[str, Text]:
@@ -160,6 +168,11 @@ def _stores(status: FloorStatus) -> Text:
         text.append(f"{name} ")
         text.append(store.state, STORE_STYLES[store.state])
         text.append(f"{_store_note(store)}   ")
+    for circuit in status.circuits:
+        if circuit.state is not CircuitState.CLOSED:
+            text.append(f"breaker on {printable(circuit.name)} ")
+            text.append(circuit.state, "bold yellow")
+            text.append(f", {circuit.failures} failures in a row   ")
     return text
 
 
@@ -174,10 +187,13 @@ def _store_note(store: StoreStatus) -> str:
 
 
 def _table(title: str, *columns: str) -> Table:
-    """A table; a column that starts with > is set to the right."""
+    """A table; a column that starts with > is set to the right, one that starts with ! is never cut."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1), pad_edge=False, title_style="bold")
     for column in columns:
-        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", header_style="dim")
+        justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
+        table.add_column(
+            column.lstrip(">!"), justify=justify, header_style="dim", min_width=19 if column.startswith("!") else None
+        )
     return table
 
 

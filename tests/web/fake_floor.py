@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from polybot.circuit import CircuitSnapshot, CircuitState
 from polybot.domain.book import BookState
 from polybot.domain.events import AgentState, Severity, Verdict
 from polybot.domain.ids import AgentId, MarketId, SeriesId
@@ -16,6 +17,7 @@ from polybot.floor.status import (
     EquityPoint,
     EventLine,
     FloorStatus,
+    LoopHealth,
     MarketStatus,
     MetricsLine,
     PauseStatus,
@@ -90,6 +92,19 @@ def an_auditor() -> AgentStatus:
     return AgentStatus(id=AgentId("auditor"), name="auditor", role="auditor", state=AgentState.RUNNING)
 
 
+def a_circuit(name: str, *, state: CircuitState = CircuitState.CLOSED) -> CircuitSnapshot:
+    is_open = state is CircuitState.OPEN
+    return CircuitSnapshot(
+        name=name,
+        state=state,
+        since=START,
+        failures=7 if is_open else 0,
+        trips=1 if is_open else 0,
+        next_probe_at=Millis(START + 6_000) if is_open else None,
+        error_rate=0.25 if is_open else None,
+    )
+
+
 def a_status(**changes: Any) -> FloorStatus:
     fine = StoreStatus(state=StoreState.OK, since=START)
     status = FloorStatus(
@@ -125,6 +140,8 @@ def a_status(**changes: Any) -> FloorStatus:
             EquityPoint(at=Millis(START + i * 60_000), equity=money(text))
             for i, text in enumerate(("1000", "1004.5", "996.785001"))
         ),
+        circuits=(a_circuit("database"), a_circuit("redis", state=CircuitState.OPEN)),
+        loop=LoopHealth(beats=1_000, longest_stall_s=0.031, stalls=2, stalled_s=0.75, standstills=1),
     )
     return msgspec.structs.replace(status, **changes)
 

@@ -42,7 +42,8 @@ def test_no_float_stands_for_money_anywhere():
             return [found for inner in value for found in floats(inner, path)]
         return [path] if isinstance(value, float) else []
 
-    assert set(floats(to_plain(a_status()))) == {"win_rate", "last_beat_age_s", "seconds_left"}
+    spans, ratios = {"last_beat_age_s", "seconds_left", "longest_stall_s", "stalled_s"}, {"win_rate", "error_rate"}
+    assert set(floats(to_plain(a_status()))) == spans | ratios
 
 
 def test_an_instant_before_1970_is_still_exact():

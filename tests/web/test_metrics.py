@@ -53,6 +53,26 @@ async def test_books_and_stores_have_theirs(ask: ClientSession):
     assert figure(figures, "polybot_store_lag_rows", store="redis") == 3
 
 
+async def test_breakers_on_outside_dependencies_have_state_trips_and_failures(ask: ClientSession):
+    figures = await scrape(ask)
+    assert figure(figures, "polybot_circuit_state", circuit="redis", state="open") == 1
+    assert figure(figures, "polybot_circuit_state", circuit="redis", state="closed") == 0
+    assert figure(figures, "polybot_circuit_state", circuit="database", state="closed") == 1
+    assert figure(figures, "polybot_circuit_trips_total", circuit="redis") == 1
+    assert figure(figures, "polybot_circuit_failure_ratio", circuit="redis") == 0.25
+    assert figure(figures, "polybot_circuit_failure_ratio", circuit="database") is None
+
+
+async def test_the_loops_stalls_are_counted_and_absent_where_nobody_watches(ask: ClientSession, floor: FakeFloor):
+    figures = await scrape(ask)
+    assert figure(figures, "polybot_loop_longest_stall_seconds") == 0.031
+    assert figure(figures, "polybot_loop_stalls_total") == 2
+    assert figure(figures, "polybot_loop_stalled_seconds_total") == 0.75
+    assert figure(figures, "polybot_loop_standstills_total") == 1
+    floor.change(loop=None)
+    assert figure(await scrape(ask), "polybot_loop_stalls_total") is None
+
+
 async def test_a_pause_shows_and_twice_the_same_does_not_break_the_scrape(ask: ClientSession, floor: FakeFloor):
     assert figure(await scrape(ask), "polybot_paused", scope="floor", breaker="daily_loss") is None
     floor.change(fit=False, paused=(PAUSE, PAUSE))

@@ -34,6 +34,11 @@ async def test_health_is_200_while_fit_and_names_agents_books_and_stores(ask: Cl
         ("down", "contradicted", None),
     ]
     assert (health["database"]["state"], health["redis"]["state"], health["journal"]["state"]) == ("ok", "down", "ok")
+    assert [(circuit["name"], circuit["state"]) for circuit in health["circuits"]] == [
+        ("database", "closed"),
+        ("redis", "open"),
+    ]
+    assert health["loop"]["longest_stall_s"] == 0.031
 
 
 async def test_health_is_503_with_the_reasons_when_not_fit(ask: ClientSession, floor: FakeFloor):

@@ -53,6 +53,8 @@ def test_a_trader_finds_equity_agents_reasons_and_trades():
     assert "moved +0.14 %" in text
     assert "5 of 12 windows settled" in text
     assert "redis down since 2026-09-28T09:00:00.000Z, 3 rows behind (connection refused)" in text
+    assert "breaker on redis open, 7 failures in a row" in " ".join(text.split())
+    assert "breaker on database" not in text
 
 
 def test_what_stops_the_floor_stands_out():
@@ -70,6 +72,7 @@ def test_text_from_outside_neither_colours_nor_moves_the_terminal():
 
 def test_an_empty_floor_and_a_narrow_terminal_are_drawn_too():
     assert "PAUSED" not in drawn(a_status(agents=(), markets=(), recent_trades=(), market_time=None), width=40)
+    assert "BTC-15m 09:00–09:15" in drawn(a_status(), width=80)
 
 
 @pytest.mark.parametrize(

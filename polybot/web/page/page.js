@@ -172,6 +172,11 @@ function showStores(status) {
     part.append(`${name} `, state, `${since}${lag}${store.detail ? ` (${store.detail})` : ""}`);
     return part;
   });
+  for (const circuit of status.circuits.filter(one => one.state !== "closed")) {
+    const part = document.createElement("span");
+    part.textContent = `breaker on ${circuit.name} ${circuit.state.replace("_", " ")}, ${whole.format(circuit.failures)} failures in a row`;
+    parts.push(part);
+  }
   byId("stores").replaceChildren(...parts);
   setText("run", `run ${status.run}, started ${status.started_at.slice(0, 10)} ${timeOf(status.started_at)} UTC, PolyBot ${status.version}`);
 }
