@@ -1,8 +1,9 @@
 """The composition root: settings in, a wired floor out. The only place that knows paper from live, tape from feed."""
 
 import asyncio
-from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack
+import random
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -13,19 +14,26 @@ from polybot.backtest.replay import Replay
 from polybot.clock import ReplayClock, SystemClock
 from polybot.desk.room import TradingRoom
 from polybot.domain.errors import BadInput
-from polybot.domain.events import AnyFact, MarketEvent, RunEnded, RunStarted
+from polybot.domain.events import AnyFact, MarketEvent, RunEnded, RunStarted, Severity
 from polybot.domain.units import Millis, Money
 from polybot.floor.board import Board, RunInfo
+from polybot.floor.closing import Closing
 from polybot.floor.player import play
 from polybot.floor.teller import tell
+from polybot.floor.watchdog import Vital
 from polybot.house import House, HouseTerms, restore
 from polybot.recovery import FloorMemory, decode_memory, new_memory
 from polybot.risk.audit import Auditor
+from polybot.runs import TakenUp, journal_path, take_up
 from polybot.settings import Settings, load_plans
+from polybot.standby import Standby, StoppedWaiting
 from polybot.storage.embedded import EmbeddedServers, embedded_servers
+from polybot.storage.embedded_keeper import kept_running
+from polybot.storage.fenced_journal import FencedJournal
 from polybot.storage.journal import Journal
+from polybot.storage.leadership import Leadership
 from polybot.storage.tape import TapeReader, merge_tapes
-from polybot.stores import FloorStores, journal_path, make_room
+from polybot.stores import FloorStores, Note
 from polybot.venue.matching import Simulator, new_simulator_state
 from polybot.venue.paper import PaperVenue
 from polybot.web.server import CannotListen, WebServer, create_app, serve
@@ -50,56 +58,181 @@ class OpenFloor(msgspec.Struct, frozen=True, kw_only=True):
     psql: str | None
     redis_cli: str | None
     resumed_at: int
+    vitals: tuple[Vital, ...]
+    """What must get on, or the process is better started again."""
 
 
-async def run_floor(settings: Settings, stop: asyncio.Event, on_open: Callable[[OpenFloor], None]) -> RunOutcome:
-    """Open the floor on a tape, play it, close it in order. Raises FloorFailed where only a restart can help."""
+async def run_floor(
+    settings: Settings, stop: asyncio.Event, on_open: Callable[[OpenFloor], None], closing: Closing
+) -> RunOutcome:
+    """Open the floor on a tape, play it, close it in order; `closing` is told how far that is.
+
+    Where another floor runs on its folder or leads its account, it waits first (standby.py). Raises FloorFailed where
+    only a restart can help, Deposed when another leads.
+    """
     tape = TapeReader(settings.tape)
     async with AsyncExitStack() as stack:
-        servers = await _servers(settings, stack)
-        database_url = settings.database_url or servers.database_url
-        redis_url = settings.redis_url or servers.redis_url
-        went = await make_room(settings.data_dir, servers.database_url)
-        if went is not None:
-            logger.bind(action="put_away").info("the finished run before this one is kept in {}", went)
-        journal = Journal.open(journal_path(settings.data_dir))
+        try:
+            ground = await _take_ground(settings, stop, stack, closing)
+        except StoppedWaiting as error:
+            return RunOutcome(
+                finished=False, reason=str(error), facts=[], data_dir=settings.data_dir, tape=settings.tape
+            )
+        leadership, servers = ground.leadership, ground.servers
+        journal = await asyncio.to_thread(Journal.open, journal_path(settings.data_dir))
         stack.callback(journal.close)
-        stores = await FloorStores.open(database_url, redis_url, journal, settings.data_dir)
+        stack.callback(closing.begin, "the journal")
+        stores = await FloorStores.open(ground.database_url, ground.redis_url, journal, settings.data_dir)
+        stores.guard_writes(leadership.guard)
         stack.push_async_callback(stores.close)
+        stack.callback(closing.begin, "PostgreSQL and Redis")
         terms = house_terms(settings, source_name(tape))
         memory = await _newest_memory(stores) or new_memory(settings.capital_money)
         was = restore(terms, memory, journal, tape.events())
         clock = ReplayClock(was.now or Millis(tape.totals.first_ms if tape.totals else 0))
         venue = PaperVenue(was.paper_venue(settings.venue.model(settings.seed)))
-        house = House(terms, was, venue, journal, clock, stores.keep_checkpoint)
+        house = House(terms, was, venue, FencedJournal(journal, leadership.hold), clock, stores.keep_checkpoint)
+        _fence(house, leadership)
         house.dispatcher.follow(tell)
         board = _board(house, stores, tape)
-        web = await _serve(settings, FloorSource(board, stores))
-        stack.push_async_callback(web.close)
-        page = page_note(settings.data_dir)
-        page.write_text(web.url + "\n")
-        stack.callback(page.unlink, missing_ok=True)
+        url = await _open_page(settings, FloorSource(board, stores), stack, closing)
         on_open(
             OpenFloor(
                 board=board,
-                url=web.url,
+                url=url,
                 psql=servers.psql_command,
                 redis_cli=servers.redis_cli_command,
                 resumed_at=was.room.state.position,
+                vitals=_vitals(house, journal, settings.stall_exit_s),
             )
         )
-        stores.start(board, house.dispatcher.note)
+        await stack.enter_async_context(_at_work(stores, servers, board, house))
+        await _note_taken_up(house, ground.taken_up)
         events = tape.events(start=was.room.state.position)
         finished, reason = await house.run(
-            lambda dispatcher, stopped: play(events, dispatcher, clock, settings.speed, stopped), stop
+            lambda dispatcher, stopped: play(events, dispatcher, clock, settings.speed, stopped),
+            stop,
+            at_end=lambda: closing.begin("the agents"),
         )
         if finished and settings.at_end == "hold":
-            logger.bind(action="held").info("the tape is over; the page stays up until this is stopped")
-            board.finished = True
-            await stop.wait()
+            closing.done()
+            await _hold_page(board, stop, leadership)
+        closing.begin("PostgreSQL's catching up")
         await stores.drain()
+        await leadership.release()
         facts = [entry.fact for entry in journal.read()] if finished else []
     return RunOutcome(finished=finished, reason=reason, facts=facts, data_dir=settings.data_dir, tape=settings.tape)
+
+
+class _Ground(msgspec.Struct, frozen=True, kw_only=True):
+    """What a floor stands on: its folder and its account are its own, the run in the folder is the account's."""
+
+    servers: EmbeddedServers
+    database_url: str
+    redis_url: str | None
+    leadership: Leadership
+    taken_up: TakenUp
+
+
+async def _take_ground(settings: Settings, stop: asyncio.Event, stack: AsyncExitStack, closing: Closing) -> _Ground:
+    """Folder, servers, account, run: in this order. Raises StoppedWaiting."""
+    standby = Standby(settings, stop)
+    seat = await standby.seat()
+    stack.callback(seat.close)
+    servers = await _servers(settings, stack)
+    stack.callback(closing.begin, "its own servers")
+    own = settings.database_url is None
+    database_url = settings.database_url or servers.database_url
+    assert database_url is not None, "an own server, or a URL"
+    taken_up = TakenUp(warnings=[])
+    if own:  # nobody but this folder's floor reaches it, and it may be emptied
+        taken_up = await take_up(settings.data_dir, database_url, own=True)
+    leadership = await standby.lead(database_url, seat)
+    stack.push_async_callback(leadership.close)
+    if not own:
+        after_another = not leadership.is_heir
+        taken_up = await take_up(settings.data_dir, database_url, own=False, after_another=after_another)
+    _tell_taken_up(taken_up)
+    return _Ground(
+        servers=servers,
+        database_url=database_url,
+        redis_url=settings.redis_url or servers.redis_url,
+        leadership=leadership,
+        taken_up=taken_up,
+    )
+
+
+def _tell_taken_up(found: TakenUp) -> None:
+    for warning in found.warnings:
+        logger.bind(action="journal_restored").warning("{}", warning)
+    if found.put_away is not None:
+        logger.bind(action="put_away").info("the finished run before this one is kept in {}", found.put_away)
+
+
+@asynccontextmanager
+async def _at_work(stores: FloorStores, servers: EmbeddedServers, board: Board, house: House) -> AsyncIterator[None]:
+    """Facts and ticks go out, and our own servers are kept running, while the block runs."""
+    note = _noting(house)
+    stores.start(board, note)
+    async with kept_running(servers.running, note, house.clock.monotonic, random.Random(house.terms.seed)):
+        yield
+
+
+def _noting(house: House) -> Note:
+    """Writes system events; into the log alone once the tape is over, for that is the journal's last word."""
+
+    async def note(severity: Severity, component: str, text: str) -> None:
+        if house.was.memory.finished:
+            logger.bind(action=component).log(severity.value, "{}", text)
+        else:
+            await house.dispatcher.note(severity, component, text)
+
+    return note
+
+
+async def _note_taken_up(house: House, found: TakenUp) -> None:
+    """Facts that came from the database are for people to know of, also later, in system_events."""
+    for warning in found.warnings:
+        await house.dispatcher.note(Severity.WARNING, "journal", warning)
+
+
+def _vitals(house: House, journal: Journal, limit_s: float) -> tuple[Vital, ...]:
+    """A disk that never answers, and a boss that does not look any more: the loop may turn on all the same."""
+    monotonic = house.clock.monotonic
+    return (
+        Vital(name="the journal", stuck_for=lambda: journal.oldest_pending_s(monotonic()), limit_s=limit_s),
+        Vital(name="the boss", stuck_for=house.boss.silent_for, limit_s=limit_s),
+    )
+
+
+def _fence(house: House, leadership: Leadership) -> None:
+    """No order without a lease, and no floor for the deposed. What is journaled is fenced by its FencedJournal."""
+    house.room.fence = leadership.may_trade
+    house.beside(lambda: leadership.watch(house.dispatcher.note))
+
+
+async def _open_page(settings: Settings, source: FloorSource, stack: AsyncExitStack, closing: Closing) -> str:
+    """Serve, and note the address for `polybot status`; the address."""
+    web = await _serve(settings, source)
+    stack.push_async_callback(web.close)
+    stack.callback(closing.begin, "the page")
+    page = page_note(settings.data_dir)
+    page.write_text(web.url + "\n")
+    stack.callback(page.unlink, missing_ok=True)
+    return web.url
+
+
+async def _hold_page(board: Board, stop: asyncio.Event, leadership: Leadership) -> None:
+    """Until stopped. Raises Deposed when another floor goes on with the account."""
+    logger.bind(action="held").info("the tape is over; the page stays up until this is stopped")
+    board.finished = True
+    stopping = asyncio.create_task(stop.wait(), name="hold")
+    try:
+        await asyncio.wait([stopping, leadership.task], return_when=asyncio.FIRST_COMPLETED)
+        if leadership.task.done():
+            leadership.task.result()
+    finally:
+        stopping.cancel()
 
 
 async def _serve(settings: Settings, source: FloorSource) -> WebServer:
@@ -149,6 +282,7 @@ def _board(house: House, stores: FloorStores, tape: TapeReader) -> Board:
     """What is shown of the floor."""
     board = Board(house.room, house.clock, SystemClock().now_ms, house.was.memory.board)
     board.boss, board.supervisor, board.stores = house.boss, house.supervisor, stores
+    board.circuit_looks.append(house.dispatcher.calls.snapshot)
     board.info = RunInfo(
         run=house.journal.genesis.hex()[:12],
         mode=house.terms.mode,

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -117,10 +117,16 @@ class House:
                 desk.prove_ends()
         self.boss = Boss(was.room, self.dispatcher, clock, self._keep_checkpoint, terms.checkpoint_s)
         self.supervisor = Supervisor(self._specs(), clock, self.boss.on_agent_change, random.Random(terms.seed))
+        self._beside: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
-    async def run(self, play: Play, stop: asyncio.Event) -> tuple[bool, str]:
+    def beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have `work` done while the floor runs; it never returns, and what it raises ends the floor."""
+        self._beside.append(work)
+
+    async def run(self, play: Play, stop: asyncio.Event, at_end: Callable[[], None] = lambda: None) -> tuple[bool, str]:
         """Open, play until there is no more to play or somebody stops it, close in order; whether it is finished, why.
 
+        `at_end` is called when playing is over or something failed, before anything is closed.
         Raises FloorFailed, or what the market's source raises, when only a restart can help.
         """
         await self.boss.open(self.supervisor, self.reconciler, self._started(), self.terms.capital)
@@ -128,9 +134,11 @@ class House:
         vital = [playing, asyncio.create_task(self.boss.watch(self.supervisor), name="boss-watch")]
         if self._reconciles:
             vital.append(asyncio.create_task(self.reconciler.run(), name="reconciler"))
+        vital += [asyncio.create_task(work(), name="beside") for work in self._beside]
         in_order = False
         try:
             await asyncio.wait(vital, return_when=asyncio.FIRST_COMPLETED)
+            at_end()
             for task in vital:
                 if task.done():
                     task.result()  # a fault ends the floor here

@@ -67,7 +67,8 @@ class LimitSettings(BaseModel):
     call_failure_percent: Percent = Decimal(10)
     call_failure_calls: int = Field(20, ge=1, le=10_000)
     call_failure_window_s: int = Field(300, ge=1, le=86_400)
-    book_age_s: float = Field(5.0, gt=0, le=86_400)
+    book_age_s: float = Field(5.0, gt=0, le=60)
+    book_unchanged_s: float = Field(60.0, gt=0, le=86_400)
     entry_cutoff_s: float = Field(5.0, ge=0, le=86_400)
 
     def limits(self) -> Limits:
@@ -83,6 +84,7 @@ class LimitSettings(BaseModel):
             call_failure_calls_min=self.call_failure_calls,
             call_failure_window_ms=self.call_failure_window_s * 1000,
             book_age_ms_max=round(self.book_age_s * 1000),
+            book_unchanged_ms_max=round(self.book_unchanged_s * 1000),
             entry_cutoff_ms=round(self.entry_cutoff_s * 1000),
         )
 
@@ -143,6 +145,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     checkpoint_s: float = Field(30.0, gt=0, le=3600)
     agent_hang_s: float = Field(10.0, gt=0, le=600)
+    stall_exit_s: float = Field(30.0, ge=1, le=600)
+    """Of the event loop, the journal or the boss: the process ends itself, and is started again."""
+    stop_s_max: float = Field(30.0, ge=1, le=600)
     limits: LimitSettings = LimitSettings()
     venue: VenueSettings = VenueSettings()
 

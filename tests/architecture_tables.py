@@ -5,7 +5,7 @@ To change a rule, change its row. `architecture_rules.py` reads these, `test_arc
 
 from dataclasses import dataclass
 
-OUTER = ("clock", "log", "paths")  # what every room but the pure ones may import
+OUTER = ("circuit", "clock", "log", "paths")  # what every room but the pure ones may import
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ ROOMS = {
     "venue.paper": Room("polybot.venue.paper*", ("domain", "risk", "simulator", "venue.base", *OUTER)),
     "venue.polymarket": Room("polybot.venue.polymarket", ("domain", "risk", "venue.base", "venue.wire", *OUTER)),
     "venue.wire": Room("polybot.venue.polymarket.wire*", ("domain",)),  # bytes <-> domain, for recorded frames as well
-    "storage": Room("polybot.storage", ("domain", "storage.tape", *OUTER)),
+    "storage": Room("polybot.storage", ("domain", "storage.lease", "storage.tape", *OUTER)),
+    "storage.lease": Room("polybot.storage.lease", ("domain",), pure=True),  # who may lead, decided
     "storage.tape": Room("polybot.storage.tape*", ("domain", *OUTER)),
     "importing": Room("polybot.importing", ("domain", "storage", "storage.tape", "venue.wire", *OUTER)),
     "learning": Room("polybot.learning", ("domain",)),
@@ -40,7 +41,9 @@ ROOMS = {
         "polybot.floor",
         (
             "floor.crash_budget",
+            "floor.feed_watch",
             "floor.status",
+            "floor.closing",
             "agents.base",
             "desk",
             "risk",
@@ -50,8 +53,13 @@ ROOMS = {
             *OUTER,
         ),
     ),
-    "floor.status": Room("polybot.floor.status", ("domain",)),  # values for those who look
+    "floor.status": Room("polybot.floor.status", ("domain", "circuit")),  # values for those who look
     "floor.crash_budget": Room("polybot.floor.crash_budget", ("domain",), pure=True),
+    "floor.feed_watch": Room("polybot.floor.feed_watch", ("domain",), pure=True),
+    # What ends a process that hangs; the command starts it before there is a floor.
+    "floor.watchdog": Room("polybot.floor.watchdog", ("floor.status", *OUTER)),
+    "floor.closing": Room("polybot.floor.closing", ("floor.watchdog",)),
+    "floor.guard": Room("polybot.floor.guard"),  # also a script of its own, without polybot
     "backtest": Room(
         "polybot.backtest",
         (
@@ -72,6 +80,7 @@ ROOMS = {
     "settings": Room(
         "polybot.settings", ("domain", "risk", "desk", "strategies", "strategies.registry", "simulator", "paths")
     ),
+    "circuit": Room("polybot.circuit", ("domain",), pure=True),
     "clock": Room("polybot.clock", ("domain",)),
     "log": Room("polybot.log"),
     "paths": Room("polybot.paths"),
@@ -80,14 +89,28 @@ ROOMS = {
         "polybot.recovery",
         ("domain", "risk", "desk", "strategies", "simulator", "floor", "floor.status", "storage", *OUTER),
     ),
-    "stores": Room("polybot.stores", ("domain", "floor.status", "recovery", "storage", "web", *OUTER)),
+    "runs": Room("polybot.runs", ("domain", "storage", *OUTER)),
+    "house": Room(
+        "polybot.house",
+        (
+            *("agents", "agents.base", "desk", "domain", "floor", "recovery", "risk", "strategies", "venue.base"),
+            *OUTER,
+        ),
+    ),
+    "stores": Room(
+        "polybot.stores", ("domain", "floor.status", "recovery", "runs", "storage", "store_watch", "web", *OUTER)
+    ),
+    "store_watch": Room("polybot.store_watch", ("domain", "floor.status"), pure=True),
+    "standby": Room("polybot.standby", ("domain", "settings", "storage", "web", *OUTER)),
     "app": Room("polybot.app", ("*",)),
     "bench": Room("polybot.bench*", ("*",)),
+    "chaos": Room("polybot.chaos*", ("*",)),
     "cli": Room(
         "polybot.cli",
         (
-            *("app", "backtest", "bench", "importing", "settings", "stores", "web"),
-            *("domain", "floor.status", "storage", "storage.tape", *OUTER),
+            *("app", "backtest", "bench", "chaos", "importing", "runs", "settings", "stores", "web"),
+            *("domain", "floor.status", "floor.watchdog", "floor.closing", "floor.guard"),
+            *("storage", "storage.tape", *OUTER),
         ),
     ),
     "polybot": Room("polybot", ("cli",)),  # __init__ and __main__
@@ -99,7 +122,13 @@ LIBRARIES = {
     "asyncpg": ("storage",),
     "backoff": ("storage", "venue.polymarket"),
     "loguru": ("*",),
-    "msgspec": ("*", "domain", "strategies", "risk", "desk", "simulator", "floor.crash_budget"),
+    "msgspec": (
+        "*",
+        "circuit",
+        "store_watch",
+        *("domain", "strategies", "risk", "desk", "simulator", "floor.crash_budget", "storage.lease"),
+        "floor.feed_watch",
+    ),
     "numpy": ("learning", "strategies", "backtest", "bench"),
     "plotly": ("backtest",),
     "polymarket": ("venue.polymarket",),
@@ -148,7 +177,7 @@ BANS = (
         ("time.perf_counter*", "time.process_time*", "time.thread_time*"),
         "measures time",
         "measure in polybot/bench or polybot/cli, or take a Clock",
-        allowed_in=("clock", "bench", "cli"),
+        allowed_in=("clock", "bench", "chaos", "cli"),
     ),
     Ban(
         ("random.*", "numpy.random.*"),
@@ -180,7 +209,10 @@ BANS = (
 )
 
 MONEY_FILES = ("polybot/domain/units.py", "polybot/domain/ledger.py", "polybot/domain/fees.py")
-BROAD_EXCEPT_FILES = ("polybot/floor/supervisor.py",)  # D10
+BROAD_EXCEPT_FILES = (
+    "polybot/floor/supervisor.py",  # D10
+    "polybot/chaos/life.py",  # what a killed process still raises while it is thrown away
+)
 BROAD = ("Exception", "BaseException")
 
 FILE_LINES_MAX = 400

@@ -4,7 +4,7 @@ from typing import NoReturn
 
 import typer
 
-from polybot.cli import backtest, bench, house, run, tape
+from polybot.cli import backtest, bench, chaos, house, journal, run, tape
 from polybot.domain.errors import PolybotError
 
 EXIT_TROUBLE = 1
@@ -20,9 +20,10 @@ app = typer.Typer(
 run.add_to(app)
 backtest.add_to(app)
 house.add_to(app)
-bench.add_to(app)
+app.add_typer(bench.app, name="bench")
 app.add_typer(tape.app, name="tape")
-app.add_typer(house.journal, name="journal")
+app.add_typer(chaos.app, name="chaos")
+app.add_typer(journal.app, name="journal")
 
 
 def main() -> NoReturn:

@@ -22,12 +22,12 @@ from polybot.domain.events import (
     Verdict,
     WindowRecorded,
 )
+from polybot.runs import journal_path
 from polybot.settings import load_settings
 from polybot.storage import postgres
 from polybot.storage.embedded import embedded_servers
 from polybot.storage.journal import Journal
 from polybot.storage.journal_verify import verify
-from polybot.stores import journal_path
 from tests.e2e.service import Service
 
 pytestmark = pytest.mark.slow
