@@ -10,7 +10,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTHONSAFEPATH
 export BOOTSTRAP_PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format backtest bench setup lock clean
+.PHONY: help run test lint format backtest bench chaos setup lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -37,6 +37,9 @@ backtest: ## the same desk over a tape, at full speed, with no server
 
 bench: ## the figures, with machine and versions
 	@tools/bootstrap.sh run && exec $(PYTHON) -m polybot bench $(ARGS)
+
+chaos: ## kill -9 the real service and its servers under load, then compare everything (ARGS="--kills 300")
+	@tools/bootstrap.sh run && exec $(PYTHON) -m polybot chaos real $(ARGS)
 
 setup: ## .venv with everything, and nothing else
 	@tools/bootstrap.sh all

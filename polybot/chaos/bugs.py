@@ -1,0 +1,261 @@
+"""Planted bugs: for each invariant one that breaks it, so that everyone can see the hunt find it.
+
+Each replaces a function of the real code (or, where the real one is not in the hunt, of the simulated disk) by one with
+a mistake that people make.
+"""
+
+import asyncio
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from polybot.chaos import disk, journal, window
+from polybot.desk import intake, room
+from polybot.desk.desk import Desk
+from polybot.domain.book import BookState
+from polybot.domain.events import (
+    FillFailed,
+    FillMatched,
+    IntentRecorded,
+    MarketSettled,
+)
+from polybot.domain.units import UNIT, Millis, Money
+from polybot.floor import reconciler
+from polybot.floor.boss import Boss
+from polybot.floor.dispatch import Dispatcher
+from polybot.risk import gate
+from polybot.risk.gate import Approved
+from polybot.storage import projector
+from polybot.venue.base import VenueUnavailable
+
+
+class Bug(msgspec.Struct, frozen=True, kw_only=True):
+    """A mistake: the invariant that catches it, what it is, and how it gets into the code."""
+
+    invariant: str
+    text: str
+    owner: Any
+    name: str
+    make: Callable[[Any], Any]
+    """From the right function, the wrong one."""
+
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        right = self.owner.__dict__[self.name]
+        setattr(self.owner, self.name, self.make(right))
+        try:
+            yield
+        finally:
+            setattr(self.owner, self.name, right)
+
+
+# -- money ------------------------------------------------------------------------------------------------------------
+
+
+def _pays_fees_back(right: Any) -> Any:
+    """A voided fill gives back the price and forgets the fee."""
+
+    def failed(self: Desk, fact: FillFailed) -> None:
+        fill = self.state.provisional[fact.fill]
+        right(self, fact)
+        self.state.invest(fill.market, fill.outcome, 0, fill.fee)
+
+    return failed
+
+
+def _drops_late_fills(right: Any) -> Any:
+    """A fill told of after its order was closed is taken for a mistake of the venue's."""
+
+    def filled(self: intake.Intake, desk: Desk, order: Any, reply: FillMatched) -> None:
+        if order.reason is None:
+            right(self, desk, order, reply)
+
+    return filled
+
+
+def _settles_by_the_price(right: Any) -> Any:
+    """Half a dollar and more is a win: good enough, until a market pays otherwise than it looked."""
+
+    def due(self: room.TradingRoom, now: Millis) -> list[Any]:
+        facts = right(self, now)
+        return [
+            msgspec.structs.replace(fact, payout_up=UNIT - fact.payout_up) if isinstance(fact, MarketSettled) else fact
+            for fact in facts
+        ]
+
+    return due
+
+
+# -- orders -----------------------------------------------------------------------------------------------------------
+
+
+def _sends_again(right: Any) -> Any:
+    """`retry_on_failure` around place_order, as in the brief that began all this."""
+
+    async def send(self: Dispatcher, order: Approved, now: Millis) -> None:
+        place = self.venue.place
+
+        async def twice(order: Approved, now: Millis) -> None:
+            try:
+                await place(order, now)
+            except VenueUnavailable:
+                await place(order, now)
+
+        self.venue.place = twice  # type: ignore[method-assign]
+        try:
+            await right(self, order, now)
+        finally:
+            self.venue.place = place  # type: ignore[method-assign]
+
+    return send
+
+
+def _sends_first(right: Any) -> Any:
+    """The order leaves while its intent is still on its way to the disk: a millisecond faster."""
+
+    async def carry_out(self: Dispatcher, verdicts: Any, now: Millis, position: int) -> None:
+        for verdict in verdicts:
+            if isinstance(verdict, Approved):
+                await self._send(verdict, now)
+        facts = [
+            IntentRecorded(at=now, agent=v.intent.agent, intent=v.intent) if isinstance(v, Approved) else v
+            for v in verdicts
+        ]
+        await self._commit(facts, position)
+
+    return carry_out
+
+
+def _trusts_any_book(right: Any) -> Any:
+    """The gate looks at neither the book's state nor its age."""
+
+    def moment(seen: gate.Circumstances, limits: Any) -> Any:
+        book = copy.copy(seen.book)
+        book.state, book.at, book.received = BookState.VERIFIED, seen.now, seen.now
+        return right(msgspec.structs.replace(seen, book=book), limits)
+
+    return moment
+
+
+def _trades_any_market(right: Any) -> Any:
+    """The gate does not ask under which rules a market settles."""
+
+    def moment(seen: gate.Circumstances, limits: Any) -> Any:
+        market = msgspec.structs.replace(seen.market, rule_set=window.RULE_SET)
+        return right(msgspec.structs.replace(seen, market=market), limits)
+
+    return moment
+
+
+def _forgets_the_others(right: Any) -> Any:
+    """An agent's limit counts its filled positions and not its open orders."""
+
+    def money(cost_max: Money, seen: gate.Circumstances, limits: Any) -> Any:
+        alone = msgspec.structs.replace(seen, agent_exposure=Money(0), floor_exposure=Money(0))
+        return right(cost_max, alone, limits)
+
+    return money
+
+
+def _counts_twice(right: Any) -> Any:
+    """Whatever the stream brings is taken for news."""
+
+    def filled(self: intake.Intake, desk: Desk, order: Any, reply: FillMatched) -> None:
+        known = reply.fill in desk.state.provisional or reply.fill in desk.state.final
+        right(self, desk, order, reply)
+        if known:
+            self.taken.facts.append(reply)
+
+    return filled
+
+
+# -- windows, recovery, stores ----------------------------------------------------------------------------------------
+
+
+def _misses_nights(right: Any) -> Any:
+    """A window that ended while nobody ran is nobody's business."""
+
+    def is_told(self: room.TradingRoom, market: Any, now: Millis) -> bool:
+        return bool(market.window_end <= now) or right(self, market, now)
+
+    return is_told
+
+
+def _never_looks_up(right: Any) -> Any:
+    """What the stream says is all there is."""
+
+    async def look(self: reconciler.Reconciler) -> None:
+        self.last_look = self._clock.monotonic()
+
+    return look
+
+
+def _acknowledges_early(right: Any) -> Any:
+    """A fact counts as durable when it has been handed to the disk."""
+
+    def submit(self: journal.SimJournal, facts: Any, position: int) -> Any:
+        done = right(self, facts, position)
+        if facts and not done.done():
+            done.set_result(self._pending[-1].journaled)
+        return done
+
+    return submit
+
+
+def _believes_torn_writes(right: Any) -> Any:
+    """The journal is opened without a look at its last rows."""
+
+    def read_group(log: bytes) -> Any:
+        rows = right(log)
+        return [msgspec.structs.replace(row, hash=row.prev_hash) for row in rows]
+
+    return read_group
+
+
+def _remembers_its_place(right: Any) -> Any:
+    """The projector goes on from what it believes to have carried, not from what the database has."""
+
+    async def choose(self: projector.Projector, place: Any) -> Any:
+        return await right(self, msgspec.structs.replace(place, seq=max(0, place.seq - 1)))
+
+    return choose
+
+
+def _waits_for_the_dead(right: Any) -> Any:
+    """The stop waits for an agent that is gone."""
+
+    async def close(self: Boss, supervisor: Any, reason: str, *, finished: bool) -> None:
+        await supervisor.stop()
+        await asyncio.Event().wait()
+
+    return close
+
+
+def _bug(invariant: str, owner: Any, name: str, make: Callable[[Any], Any]) -> Bug:
+    return Bug(invariant=invariant, text=(make.__doc__ or "").strip(), owner=owner, name=name, make=make)
+
+
+BUGS: dict[str, Bug] = {
+    make.__name__.strip("_").replace("_", "-"): _bug(invariant, owner, name, make)
+    for invariant, owner, name, make in (
+        ("money_conserved", Desk, "_failed", _pays_fees_back),
+        ("books_agree", intake.Intake, "_filled", _drops_late_fills),
+        ("settled_once", room.TradingRoom, "due", _settles_by_the_price),
+        ("sent_once", Dispatcher, "_send", _sends_again),
+        ("intent_first", Dispatcher, "_carry_out", _sends_first),
+        ("book_verified", gate, "_judge_moment", _trusts_any_book),
+        ("market_known", gate, "_judge_moment", _trades_any_market),
+        ("limits_kept", gate, "_judge_money", _forgets_the_others),
+        ("fills_fit", intake.Intake, "_filled", _counts_twice),
+        ("window_recorded", room.TradingRoom, "_is_told", _misses_nights),
+        ("comes_to_rest", reconciler.Reconciler, "look", _never_looks_up),
+        ("no_fact_lost", journal.SimJournal, "submit", _acknowledges_early),
+        ("chain_whole", disk, "read_group", _believes_torn_writes),
+        ("store_equal", projector.Projector, "_choose", _remembers_its_place),
+        ("never_stuck", Boss, "close", _waits_for_the_dead),
+    )
+}
+"""By name, as `polybot chaos --bug` takes it."""

@@ -1,0 +1,124 @@
+"""One life of the whole service in the simulated world: what app.py does for a real one, over simulated parts.
+
+Boss, supervisor, agents, dispatcher, reconciler, feeder, recovery and projector are the real ones.
+"""
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from polybot.chaos.agent_faults import AgentFaults
+from polybot.chaos.feed import SimFeed
+from polybot.chaos.journal import SimJournal
+from polybot.chaos.venue_client import ExchangeClient
+from polybot.circuit import Circuit
+from polybot.clock import SteadyClock
+from polybot.domain.book import BookState
+from polybot.domain.errors import BadInput
+from polybot.domain.events import AgentState
+from polybot.domain.units import Millis
+from polybot.floor.dispatch import Dispatcher
+from polybot.floor.feeder import Feeder, FeedPace
+from polybot.house import House, restore
+from polybot.recovery import FloorMemory, decode_memory, new_memory
+from polybot.storage.projector import DATABASE_CIRCUIT, Projector
+
+if TYPE_CHECKING:
+    from polybot.chaos.life import Life
+    from polybot.chaos.seed import Seed
+
+WATCHDOG_S = 5.0
+PACE = FeedPace(tick_s=0.5, look_s=1.0)
+"""Half as often as a live floor looks: a simulated hour costs half as much."""
+STALL_EXIT_S = 30.0
+
+
+class Exited(Exception):
+    """The process ends itself, as the real one does with an exit code; the text says why."""
+
+
+class Process:
+    """`main` is the process: it returns when stopped in order, and raises when only a restart can help."""
+
+    def __init__(self, seed: "Seed", life: "Life") -> None:
+        self.seed, self.life = seed, life
+        self.stop = asyncio.Event()
+        self.house: House | None = None
+        self.projector: Projector | None = None
+        self.trading_at: Millis | None = None
+        """When all agents ran and a book was fit to be traded on: recovered."""
+        self._parts: list[asyncio.Task[None]] = []
+
+    async def main(self) -> None:
+        seed, life = self.seed, self.life
+        journal = SimJournal.open(seed.disk, life, seed.loop)
+        clock = SteadyClock(seed.clock.now_ms, seed.clock.monotonic, monotonic=seed.clock.monotonic)
+        memory = self._newest_memory(journal)
+        was = restore(seed.terms, memory, journal, ())
+        venue = ExchangeClient(seed.exchange, seed.faults, life, seed.clock.true_ms)
+        feed = SimFeed(seed.exchange, seed.faults, life, seed.clock.true_ms, clock.now_ms)
+        house = self.house = House(seed.terms, was, venue, journal, clock, self._keep_checkpoint)
+        house.room.fence = lambda: seed.may_trade
+        house.dispatcher.follow(lambda facts: seed.compare_books(house, facts))
+        AgentFaults(seed.faults, seed.clock.true_ms).plant(house.supervisor)
+        chance = random.Random(life.number)
+        feeder = Feeder(feed, house.dispatcher, clock, chance, pace=PACE, clock_notes=clock.take_notes)
+        circuit = Circuit("database", DATABASE_CIRCUIT, chance, clock.now_ms())
+        self.projector = Projector(journal, seed.database.door(life), clock, circuit, chance)
+        self._journal = journal
+        parts = [self.projector.run(), self._watch_journal(journal), self._watch_recovery(house)]
+        self._parts = [asyncio.create_task(part) for part in parts]
+        try:
+            await self._run(house, feeder)
+        finally:
+            for part in self._parts:
+                part.cancel()
+        await self.projector.drain(60.0)
+        journal.close()
+
+    async def _run(self, house: House, feeder: Feeder) -> None:
+        async def play(_: Dispatcher, stop: asyncio.Event) -> bool:
+            await feeder.run(stop)
+            return False
+
+        running = asyncio.create_task(house.run(play, self.stop))
+        await asyncio.wait([running, *self._parts], return_when=asyncio.FIRST_COMPLETED)
+        for task in (running, *self._parts):
+            if task.done():
+                task.result()
+        if not running.done():
+            running.cancel()
+            raise Exited("a part of the process ended by itself")
+
+    def _newest_memory(self, journal: SimJournal) -> FloorMemory:
+        found = self.seed.checkpoints.newest(journal)
+        if found is None:
+            return new_memory(self.seed.terms.capital)
+        try:
+            return decode_memory(found)
+        except BadInput:
+            return new_memory(self.seed.terms.capital)
+
+    async def _keep_checkpoint(self, seq: int, position: int, at: Millis, state: bytes) -> None:
+        self.seed.checkpoints.save(self._journal, seq, position, at, state)
+
+    async def _watch_journal(self, journal: SimJournal) -> None:
+        """The watchdog's part that a virtual loop can have: a disk that never answers ends the process (D11)."""
+        while True:
+            await asyncio.sleep(WATCHDOG_S)
+            waited = journal.oldest_pending_s(self.seed.clock.monotonic())
+            if waited > STALL_EXIT_S:
+                raise Exited(f"the journal has not answered for {waited:.0f} s")
+
+    async def _watch_recovery(self, house: House) -> None:
+        while not _trades(house):  # noqa: ASYNC110 - what it waits for has no event of its own
+            await asyncio.sleep(0.05)
+        self.trading_at = self.seed.clock.true_ms()
+        await asyncio.Event().wait()
+
+
+def _trades(house: House) -> bool:
+    """Whether it is back at work: every agent runs, and a book is fit to be traded on."""
+    return all(keeper.state is AgentState.RUNNING for keeper in house.supervisor.keepers) and any(
+        book.state is BookState.VERIFIED for state in house.room.markets.by_id.values() for book in state.books
+    )
