@@ -1,7 +1,6 @@
-"""The verbs that keep house: status, migrate, reset, and the journal's."""
+"""The verbs that keep house: status, migrate and reset."""
 
 import asyncio
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,12 +8,9 @@ from rich.console import Console
 
 from polybot.app import page_note
 from polybot.domain.errors import BadInput
+from polybot.runs import is_running, migrate_database, put_away, wipe_database
 from polybot.settings import Settings, load_settings
-from polybot.storage.journal_verify import verify as verify_journal
-from polybot.stores import is_running, journal_path, migrate_database, put_away, wipe_database
 from polybot.web.status_text import fetch_status, render_status
-
-journal = typer.Typer(help="The floor's memory of record.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -63,18 +59,6 @@ def reset(
         asyncio.run(wipe_database(url))
     went = put_away(settings.data_dir)
     typer.echo(f"the run is kept in {went}" if went else f"{settings.data_dir} holds no run")
-
-
-@journal.command()
-def verify(
-    path: Annotated[Path | None, typer.Argument(help="The journal; default: that of the data folder.")] = None,
-) -> None:
-    """Read the whole journal and check its chain of hashes; exit 1 and the place if it is damaged."""
-    report = verify_journal(path or journal_path(load_settings().data_dir))
-    typer.echo(f"{report.path}: {report.rows} facts, last hash {report.last_hash}")
-    if report.damage is not None:
-        raise BadInput(report.damage)
-    typer.secho("the chain is whole", fg="green")
 
 
 def _database_url(otherwise: str) -> str:

@@ -7,7 +7,7 @@ start-up takes the next best, or none.
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,16 +17,19 @@ import msgspec
 from polybot.domain.errors import PolybotError
 from polybot.domain.units import Millis
 from polybot.storage.journal_file import JournalError
+from polybot.storage.journal_place import CHECKPOINT_PREFIX, CHECKPOINT_SUFFIX, sync_folder
 from polybot.storage.postgres import OUTAGES
 from polybot.storage.projection_change import as_moment
 
 if TYPE_CHECKING:
-    from polybot.storage.postgres import Pool
+    from polybot.storage.postgres import Connection, Pool
+
+    Guard = Callable[[Connection], Awaitable[None]]
 
 FILES_KEPT = 3
 ROWS_KEPT = 20
 DATABASE_SECONDS_MAX = 5.0
-FILE_PATTERN = "checkpoint-*.polybot"
+FILE_PATTERN = f"{CHECKPOINT_PREFIX}*{CHECKPOINT_SUFFIX}"
 
 SAVE_ROW = """
 INSERT INTO checkpoints (seq, version, position, at, journal_hash, sha256, state) VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -96,12 +99,17 @@ async def save_to_file(folder: Path, checkpoint: Checkpoint) -> None:
         raise CheckpointError(f"no checkpoint could be written to {folder}: {error}; check the disk") from error
 
 
-async def save_to_database(pool: "Pool", checkpoint: Checkpoint) -> None:
-    """Write it and keep the newest ROWS_KEPT. Raises one of postgres.OUTAGES."""
+async def save_to_database(pool: "Pool", checkpoint: Checkpoint, guard: "Guard | None" = None) -> None:
+    """Write it and keep the newest ROWS_KEPT. `guard` comes first in the transaction, and raises if we may not write.
+
+    Raises one of postgres.OUTAGES.
+    """
     one = checkpoint
     digest = bytes.fromhex(one.digest())
     values = (one.seq, one.version, one.position, as_moment(one.at), one.journal_hash, digest, one.state)
     async with pool.acquire(timeout=DATABASE_SECONDS_MAX) as connection, connection.transaction():
+        if guard is not None:
+            await guard(connection)
         await connection.execute(SAVE_ROW, *values)
         await connection.execute(DROP_OLD_ROWS, ROWS_KEPT)
 
@@ -117,7 +125,7 @@ async def newest(folder: Path, pool: "Pool | None", *, version: int, hash_at: Ha
     for seq, origin in sorted(places, reverse=True):
         try:
             checkpoint = _read(files[seq]) if origin == "file" else await _fetch(pool, seq)
-            _require_usable(checkpoint, version, hash_at)
+            require_usable(checkpoint, version, hash_at)
         except (CheckpointError, JournalError) as error:
             warnings.append(f"the checkpoint at row {seq} in the {origin} is passed over: {error}")
             continue
@@ -125,7 +133,8 @@ async def newest(folder: Path, pool: "Pool | None", *, version: int, hash_at: Ha
     return Found(checkpoint=None, origin="", warnings=warnings)
 
 
-def _require_usable(checkpoint: Checkpoint, version: int, hash_at: HashAt) -> None:
+def require_usable(checkpoint: Checkpoint, version: int, hash_at: HashAt) -> None:
+    """Raises CheckpointError unless it is of this version and of this journal's history."""
     if checkpoint.version != version:
         age = "a newer" if checkpoint.version > version else "an older"
         raise CheckpointError(f"it is of {age} version ({checkpoint.version}; this PolyBot reads {version})")
@@ -141,6 +150,34 @@ def _require_usable(checkpoint: Checkpoint, version: int, hash_at: HashAt) -> No
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE_PATTERN.replace("*", f"{checkpoint.seq:015d}")
+    unfinished = path.with_suffix(".unfinished")
+    with unfinished.open("wb") as file:
+        file.write(encode_file(checkpoint))
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    sync_folder(folder)
+    for old in sorted(folder.glob(FILE_PATTERN))[:-FILES_KEPT]:
+        old.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> dict[int, Path]:
+    """The checkpoint files by the row they are named after; anything else that lies there is nobody's."""
+    digits = {path: path.stem.removeprefix(CHECKPOINT_PREFIX) for path in folder.glob(FILE_PATTERN)}
+    return {int(number): path for path, number in digits.items() if number.isdecimal()}
+
+
+def _read(path: Path) -> Checkpoint:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path.name} cannot be read ({error})") from error
+    return decode_file(content)
+
+
+def encode_file(checkpoint: Checkpoint) -> bytes:
+    """A line of JSON with everything but the state, then the state."""
     header = _Header(
         version=checkpoint.version,
         seq=checkpoint.seq,
@@ -149,40 +186,17 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
         journal_hash=checkpoint.journal_hash.hex(),
         sha256=checkpoint.digest(),
     )
-    path = folder / FILE_PATTERN.replace("*", f"{checkpoint.seq:015d}")
-    unfinished = path.with_suffix(".unfinished")
-    with unfinished.open("wb") as file:
-        file.write(msgspec.json.encode(header) + b"\n" + checkpoint.state)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    _sync_folder(folder)
-    for old in sorted(folder.glob(FILE_PATTERN))[:-FILES_KEPT]:
-        old.unlink(missing_ok=True)
+    return msgspec.json.encode(header) + b"\n" + checkpoint.state
 
 
-def _sync_folder(folder: Path) -> None:
-    """The rename itself survives a power cut only then."""
-    handle = os.open(folder, os.O_RDONLY)
+def decode_file(content: bytes) -> Checkpoint:
+    """Raises CheckpointError unless it is whole."""
+    line, _, state = content.partition(b"\n")
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _files(folder: Path) -> dict[int, Path]:
-    """The checkpoint files by the row they are named after; anything else that lies there is nobody's."""
-    digits = {path: path.stem.removeprefix("checkpoint-") for path in folder.glob(FILE_PATTERN)}
-    return {int(number): path for path, number in digits.items() if number.isdecimal()}
-
-
-def _read(path: Path) -> Checkpoint:
-    try:
-        line, _, state = path.read_bytes().partition(b"\n")
         header = msgspec.json.decode(line, type=_Header)
         journal_hash = bytes.fromhex(header.journal_hash)
-    except (OSError, ValueError) as error:  # msgspec's own errors are ValueErrors
-        raise CheckpointError(f"{path.name} cannot be read ({error})") from error
+    except ValueError as error:  # msgspec's own errors are ValueErrors
+        raise CheckpointError(f"it cannot be read ({error})") from error
     checkpoint = Checkpoint(
         version=header.version,
         seq=header.seq,

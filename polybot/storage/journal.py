@@ -19,14 +19,14 @@ import msgspec
 
 from polybot.domain.errors import PolybotError
 from polybot.domain.events import AnyFact, Journaled
-from polybot.storage import journal_file
-from polybot.storage.journal_file import FACT_DECODER, GENESIS_BYTES, JournalError, JournalRow
+from polybot.storage import journal_file, journal_place
+from polybot.storage.journal_file import FACT_DECODER, GENESIS_BYTES, PAGES_MAX, JournalError, JournalRow
+from polybot.storage.journal_verify import PROVEN_AT_OPEN_ROWS, prove_newest
 
 PENDING_FACTS_MAX = 50_000
 GROUP_FACTS_MAX = 1_000
-PAGES_MAX = 16_000_000
-"""Of 4 KiB: 64 GB. At the bound the journal fails as on a full disk."""
-TAIL_ROWS_CHECKED = 1_000
+PROVER_PAUSE_SECONDS = 0.02
+"""After each batch of some 7 ms: proving competes with trading for the interpreter."""
 CLOSE_SECONDS_MAX = 30.0
 
 INSERT_INTO_FACTS = "INSERT INTO facts (seq, position, payload, prev_hash, hash) VALUES "
@@ -62,10 +62,10 @@ class Journal:
 
     def __init__(self, path: Path, lock: IO[str], connection: sqlite3.Connection) -> None:
         self.path = path
-        self.genesis = journal_file.read_genesis(connection)
+        self.genesis = journal_file.read_genesis(connection, path)
         self._lock_file = lock
         self._connection = connection
-        self._durable_seq, self._last_hash = journal_file.last_row(connection)
+        self._durable_seq, self._last_hash = journal_file.last_row(connection, path)
         self._next_seq = self._durable_seq + 1
         self._pending: deque[_Pending] = deque()
         self._pending_facts = 0
@@ -74,14 +74,20 @@ class Journal:
         self._failure: JournalError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._grown: asyncio.Event | None = None
+        self._watched_seq, self._watched_since = 0, 0.0
+        self._unproven = max(0, self._durable_seq - PROVEN_AT_OPEN_ROWS)
         self._writer = threading.Thread(target=self._write, name="journal-writer", daemon=True)
+        self._no_more_proving = threading.Event()
+        self._prover = threading.Thread(target=self._prove_older, name="journal-prover", daemon=True)
 
     @classmethod
     def open(cls, path: Path, *, genesis: bytes | None = None, pages_max: int = PAGES_MAX) -> Self:
-        """Open or make the journal at `path`, check its last rows, and start its writer.
+        """Open or make the journal at `path`, prove its newest PROVEN_AT_OPEN_ROWS, and start its writer.
 
+        Older rows are proven in a thread of their own: damage there is the journal's `failure`, as a failed write is.
         `genesis` (32 bytes) is the identity of a journal that is made now; drawn by the system where not given. Raises
-        JournalInUseError, JournalUnusableError or JournalDamagedError.
+        JournalInUseError, JournalMissingError, JournalUnusableError or JournalDamagedError. Blocks for up to a second:
+        call it in a thread where something else runs.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,13 +97,16 @@ class Journal:
                 f"the journal's folder {path.parent} can't be used: {error}"
             ) from error
         try:
-            connection = journal_file.open_for_writing(path, genesis or os.urandom(GENESIS_BYTES), pages_max)
-            journal = cls(path, lock, connection)
-            journal._check_tail()
+            if not journal_place.is_there(path):
+                journal_place.require_no_run(path)
+                journal_place.create(path, genesis or os.urandom(GENESIS_BYTES))
+            prove_newest(path)  # before it is opened for writing: what is damaged stays as it was found
+            journal = cls(path, lock, journal_file.open_for_writing(path, pages_max))
         except JournalError:
             lock.close()
             raise
         journal._writer.start()
+        journal._prover.start()
         return journal
 
     @property
@@ -115,6 +124,21 @@ class Journal:
         """Facts taken but not yet durable."""
         return self._pending_facts
 
+    def oldest_pending_s(self, now: float) -> float:
+        """How long the first append in line has waited, as far back as these calls have seen it; 0 with none waiting.
+
+        For one watcher that asks again and again, with its own monotonic seconds as `now`. From any thread.
+        """
+        first = self._durable_seq + 1 if self._pending_facts else 0
+        if first != self._watched_seq:
+            self._watched_seq, self._watched_since = first, now
+        return now - self._watched_since if first else 0.0
+
+    @property
+    def unproven_rows(self) -> int:
+        """Rows at the beginning of a very long journal that have yet to be proven in the background; 0 when whole."""
+        return self._unproven
+
     @property
     def failure(self) -> JournalError | None:
         """Why the journal takes nothing more; None while it is fit."""
@@ -130,7 +154,7 @@ class Journal:
 
     def submit(self, facts: Sequence[AnyFact], position: int) -> "asyncio.Future[list[Journaled]]":
         """The same in two steps: places are given in the order of the calls, the future resolves when durable."""
-        payloads = [_encode(fact) for fact in facts]
+        payloads = [encode_fact(fact) for fact in facts]
         self._require_room(len(facts))
         loop = self._loop = asyncio.get_running_loop()
         first = self._next_seq
@@ -178,9 +202,11 @@ class Journal:
 
     def close(self) -> None:
         """Write what is waiting, end the writer, give up the file. Blocks for one commit, at most CLOSE_SECONDS_MAX."""
+        self._no_more_proving.set()
         with self._work:
             self._closing = True
             self._work.notify()
+        self._prover.join(CLOSE_SECONDS_MAX)
         self._writer.join(CLOSE_SECONDS_MAX)
         if self._writer.is_alive():
             raise JournalFailedError(
@@ -211,11 +237,6 @@ class Journal:
                 f"{self._pending_facts} facts wait for the disk, the most that may: pause trading until the journal "
                 "has caught up, and check the disk's speed"
             )
-
-    def _check_tail(self) -> None:
-        """The last rows hang together; the whole file is `journal_verify.verify`'s business."""
-        for _ in journal_file.read_rows(self.path, max(0, self._durable_seq - TAIL_ROWS_CHECKED)):
-            pass
 
     def _resolve(self, group: list[_Pending]) -> None:
         for pending in group:
@@ -254,6 +275,17 @@ class Journal:
         finally:
             if not in_order:  # whatever ended this thread, nobody waits for it in vain
                 self._fail(group, failure)
+
+    def _prove_older(self) -> None:
+        """In the prover's thread: the rows before those that `open` proved."""
+        older = self._unproven
+        try:
+            for reached in journal_file.prove(self.path, 0, older):
+                self._unproven = older - reached
+                if self._no_more_proving.wait(PROVER_PAUSE_SECONDS):
+                    return
+        except JournalError as error:
+            self._fail([], error)
 
     def _take_group(self) -> list[_Pending]:
         """Whole appends, up to GROUP_FACTS_MAX facts; empty when closing and nothing is left."""
@@ -305,7 +337,7 @@ class Journal:
             return
 
 
-def _encode(fact: AnyFact) -> bytes:
+def encode_fact(fact: AnyFact) -> bytes:
     """The fact in JSON, tried: what is journaled must be the same when a later start reads it back."""
     try:
         payload = msgspec.json.encode(fact)

@@ -23,6 +23,9 @@ APPLICATION_ID = 0x506F6C79  # "Poly", in the SQLite header, so that `file` and 
 FORMAT_VERSION = 1
 GENESIS_BYTES = 32
 READ_BATCH_ROWS = 500
+PROVE_BATCH_ROWS = 2_000
+PAGES_MAX = 16_000_000
+"""Of 4 KiB: 64 GB. At the bound the journal fails as on a full disk."""
 
 SCHEMA = """
 BEGIN IMMEDIATE;
@@ -50,6 +53,12 @@ SELECT_LAST = "SELECT seq, hash FROM facts ORDER BY seq DESC LIMIT 1"
 FACT_DECODER: msgspec.json.Decoder[AnyFact] = msgspec.json.Decoder(AnyFact)
 
 
+REMEDIES_FOR_DAMAGE = (
+    "Nothing is traded on it. `polybot journal repair` keeps the file and makes a whole one with the rows that the "
+    "database has; `polybot reset` puts the run away and begins a new one"
+)
+
+
 class JournalError(PolybotError):
     """The journal cannot take or give facts; the text says what to do. The floor must not trade without it."""
 
@@ -63,13 +72,10 @@ class JournalUnusableError(JournalError):
 
 
 class JournalDamagedError(JournalError):
-    """The chain is broken at row `seq`: everything before it is whole."""
+    """The chain is broken at row `seq`; everything before it that was read is whole."""
 
     def __init__(self, path: Path, seq: int, what: str) -> None:
-        super().__init__(
-            f"the journal {path} is damaged at row {seq}: {what}. Rows 1 to {seq - 1} are whole. Do not trade on it: "
-            "keep the file, and restore it from a backup or from the database's facts table"
-        )
+        super().__init__(f"the journal {path} is damaged at row {seq}: {what}. {REMEDIES_FOR_DAMAGE}")
         self.seq = seq
 
 
@@ -111,16 +117,18 @@ def lock_for_writing(path: Path) -> IO[str]:
     return lock
 
 
-def open_for_writing(path: Path, genesis: bytes, pages_max: int) -> sqlite3.Connection:
-    """Open the file, or make it with `genesis` as its identity. Raises JournalUnusableError."""
+def open_for_writing(path: Path, pages_max: int = PAGES_MAX) -> sqlite3.Connection:
+    """Open the file. Raises JournalUnusableError, also when it is read-only, or JournalDamagedError."""
+    require_some_content(path)
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
+        check_format(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA max_page_count = {pages_max:d}")
-        if _is_new(connection):
-            _create(connection, path, genesis)
-        check_format(connection, path)
+        connection.execute("BEGIN IMMEDIATE")  # a file or folder that is read-only says so now, not in mid-trade
+        connection.execute(f"PRAGMA user_version = {FORMAT_VERSION:d}")
+        connection.execute("ROLLBACK")
     except sqlite3.Error as error:
         raise JournalUnusableError(f"the journal {path} cannot be opened: {describe(error)}") from error
     return connection
@@ -128,6 +136,7 @@ def open_for_writing(path: Path, genesis: bytes, pages_max: int) -> sqlite3.Conn
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that can't write, usable while another process or thread appends. Raises JournalUnusableError."""
+    require_some_content(path)
     try:
         connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
         check_format(connection, path)
@@ -137,10 +146,19 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def require_some_content(path: Path) -> None:
+    """An empty file is what is left of a journal: a new one is put in its place whole. Raises JournalDamagedError."""
+    if path.exists() and path.stat().st_size == 0:
+        raise JournalDamagedError(path, 1, "the file is empty, and a journal never is")
+
+
 def check_format(connection: sqlite3.Connection, path: Path) -> None:
     """Raises JournalUnusableError unless the file is a journal that this version can read."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if tables == 0:
+        raise JournalDamagedError(path, 1, "the file holds no table, and a journal always does")
     if application != APPLICATION_ID:
         raise JournalUnusableError(f"{path} is a SQLite file, but no PolyBot journal: name another file or data folder")
     if version > FORMAT_VERSION:
@@ -150,27 +168,58 @@ def check_format(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def read_genesis(connection: sqlite3.Connection) -> bytes:
-    """The journal's identity."""
-    (genesis,) = connection.execute("SELECT genesis FROM identity").fetchone()
-    return bytes(genesis)
+def read_genesis(connection: sqlite3.Connection, path: Path) -> bytes:
+    """The journal's identity. Raises JournalDamagedError where it is gone."""
+    try:
+        row = connection.execute("SELECT genesis FROM identity").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise JournalDamagedError(path, 1, f"its identity cannot be read ({error})") from error
+    if row is None or len(row[0]) != GENESIS_BYTES:
+        raise JournalDamagedError(path, 1, "its identity is gone")
+    return bytes(row[0])
 
 
 def hash_at(connection: sqlite3.Connection, path: Path, seq: int) -> bytes | None:
     """The hash of row `seq`, the genesis for 0, None where there is no such row."""
     try:
         if seq == 0:
-            return read_genesis(connection)
+            return read_genesis(connection, path)
         row = connection.execute("SELECT hash FROM facts WHERE seq = ?", (seq,)).fetchone()
     except sqlite3.DatabaseError as error:
         raise JournalDamagedError(path, seq, f"SQLite cannot read it ({error})") from error
     return None if row is None else bytes(row[0])
 
 
-def last_row(connection: sqlite3.Connection) -> tuple[int, bytes]:
-    """Sequence number and hash of the last row; 0 and the genesis in an empty journal."""
-    row = connection.execute(SELECT_LAST).fetchone()
-    return (0, read_genesis(connection)) if row is None else (row[0], bytes(row[1]))
+def last_row(connection: sqlite3.Connection, path: Path) -> tuple[int, bytes]:
+    """Sequence number and hash of the last row; 0 and the genesis in an empty journal. Raises JournalDamagedError."""
+    try:
+        row = connection.execute(SELECT_LAST).fetchone()
+    except sqlite3.DatabaseError as error:
+        raise JournalDamagedError(path, 1, f"SQLite cannot find its last row ({error})") from error
+    return (0, read_genesis(connection, path)) if row is None else (row[0], bytes(row[1]))
+
+
+def prove(path: Path, after_seq: int, up_to: int) -> Iterator[int]:
+    """Prove the rows from `after_seq` to `up_to`, their hashes alone; gives the row reached, batch by batch.
+
+    The same as `read_rows` without making values of rows, some 300,000 a second. Raises JournalDamagedError.
+    """
+    connection = open_for_reading(path)
+    try:
+        previous = hash_at(connection, path, after_seq)
+        while after_seq < up_to:
+            rows = _select(connection, path, after_seq, min(PROVE_BATCH_ROWS, up_to - after_seq))
+            for seq, position, payload, prev_hash, own in rows:
+                follows = seq == after_seq + 1 and prev_hash == previous
+                if not (follows and _is_its_hash(own, prev_hash, seq, position, payload)):
+                    row = JournalRow(seq=seq, position=position, payload=payload, prev_hash=prev_hash, hash=own)
+                    check_row(path, row, after_seq + 1, previous or b"")
+                after_seq, previous = seq, own
+            if not rows:
+                raise JournalDamagedError(path, after_seq + 1, f"it is missing, and so is all up to row {up_to}")
+            yield after_seq
+    finally:
+        connection.close()
 
 
 def read_rows(path: Path, after_seq: int = 0) -> Iterator[JournalRow]:
@@ -198,8 +247,15 @@ def check_row(path: Path, row: JournalRow, seq: int, previous: bytes) -> None:
         raise JournalDamagedError(path, seq, f"it is missing (the next one is {row.seq})")
     if row.prev_hash != previous:
         raise JournalDamagedError(path, seq, "it does not follow the row before it")
-    if row.hash != row_hash(previous, seq, row.position, row.payload):
+    if not _is_its_hash(row.hash, previous, seq, row.position, row.payload):
         raise JournalDamagedError(path, seq, "its content is not what was written")
+
+
+def _is_its_hash(own: bytes, previous: bytes, seq: int, position: int, payload: bytes) -> bool:
+    try:
+        return own == row_hash(previous, seq, position, payload)
+    except (struct.error, TypeError):  # a damaged page can hold any type
+        return False
 
 
 def describe(error: sqlite3.Error) -> str:
@@ -213,36 +269,22 @@ REMEDIES = (
     ("SQLITE_FULL", "the disk is full: free some space and start again, nothing acknowledged is lost"),
     ("SQLITE_READONLY", "the file or disk is read-only: make it writable for this user and start again"),
     ("SQLITE_IOERR", "the disk failed or refused to write: check the disk and its space, then start again"),
-    ("SQLITE_CORRUPT", "the file is damaged: keep it, restore it from a backup or from the database, start again"),
-    ("SQLITE_NOTADB", "the file is no SQLite database: keep it, name another file or restore it from a backup"),
+    ("SQLITE_CORRUPT", "the file is damaged. " + REMEDIES_FOR_DAMAGE),
+    ("SQLITE_NOTADB", "the file is no SQLite database (any more). " + REMEDIES_FOR_DAMAGE),
     ("SQLITE_CANTOPEN", "the file can't be opened: check that the folder exists and that this user may write in it"),
     ("SQLITE_BUSY", "another program holds the file open for writing: close it and start again"),
 )
 
 
 def _read_batch(connection: sqlite3.Connection, path: Path, after_seq: int) -> list[JournalRow]:
-    try:
-        rows = connection.execute(SELECT_ROWS, (after_seq, READ_BATCH_ROWS)).fetchall()
-    except sqlite3.DatabaseError as error:
-        raise JournalDamagedError(path, after_seq + 1, f"SQLite cannot read on from here ({error})") from error
+    rows = _select(connection, path, after_seq, READ_BATCH_ROWS)
     return [JournalRow(seq=s, position=p, payload=text, prev_hash=prev, hash=own) for s, p, text, prev, own in rows]
 
 
-def _is_new(connection: sqlite3.Connection) -> bool:
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    return bool(tables == 0 and application == 0)
-
-
-def _create(connection: sqlite3.Connection, path: Path, genesis: bytes) -> None:
-    """One transaction, then the folder's entry made durable: a power cut leaves a whole journal or an empty file."""
-    connection.executescript(SCHEMA)
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
-    connection.execute(f"PRAGMA user_version = {FORMAT_VERSION:d}")
-    connection.execute("INSERT INTO identity VALUES (1, ?)", (genesis,))
-    connection.execute("COMMIT")
-    folder = os.open(path.parent, os.O_RDONLY)
+def _select(
+    connection: sqlite3.Connection, path: Path, after_seq: int, limit: int
+) -> list[tuple[int, int, bytes, bytes, bytes]]:
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        return connection.execute(SELECT_ROWS, (after_seq, limit)).fetchall()
+    except sqlite3.DatabaseError as error:
+        raise JournalDamagedError(path, after_seq + 1, f"SQLite cannot read on from here ({error})") from error

@@ -19,6 +19,12 @@ from tests.storage.projecting import Projecting
 DATABASE_NUMBERS = count(1)
 
 
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a journal can be made."""
+    return tmp_path / "floor" / "journal.sqlite"
+
+
 @pytest.fixture(scope="session")
 def servers_folder() -> Iterator[Path]:
     """With a short path, as sockets need it, which every user may enter."""

@@ -164,6 +164,6 @@ async def test_it_is_tied_to_the_journals_own_hashes(tmp_path: Path) -> None:
         await save_to_file(tmp_path, fitting)
         answer = await newest(tmp_path, None, version=VERSION, hash_at=journal.hash_at)
         assert answer.checkpoint == fitting
-    with Journal.open(tmp_path / "other") as other:
+    with Journal.open(tmp_path / "another folder" / "journal") as other:
         await other.append([facts.note(1)], position=0)
         assert (await newest(tmp_path, None, version=VERSION, hash_at=other.hash_at)).checkpoint is None

@@ -3,17 +3,13 @@
 import asyncio
 import contextlib
 import os
-import resource
-import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from polybot.domain.events import AnyFact, MetricsRecorded, OrderAccepted, Severity, SystemNoted
+from polybot.domain.events import MetricsRecorded, OrderAccepted
 from polybot.domain.ids import AgentId, OrderId
 from polybot.domain.units import Millis, Money
 from polybot.storage import journal as journal_module
@@ -25,27 +21,11 @@ from polybot.storage.journal import (
     JournalOverloadedError,
 )
 from polybot.storage.journal_file import (
-    JournalDamagedError,
     JournalInUseError,
-    JournalUnusableError,
     open_for_reading,
 )
 from polybot.storage.journal_verify import verify
-
-ROOT = Path(__file__).parents[2]
-
-
-def note(number: int, text: str = "") -> AnyFact:
-    return SystemNoted(at=Millis(1_000 + number), severity=Severity.INFO, component="test", text=text or f"{number}")
-
-
-def texts(journal: Journal, after_seq: int = 0) -> list[str]:
-    return [entry.fact.text for entry in journal.read(after_seq) if isinstance(entry.fact, SystemNoted)]
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "floor" / "journal.sqlite"
+from tests.storage.journals import note, texts
 
 
 async def test_facts_come_back_as_they_went_in_with_their_places(path: Path) -> None:
@@ -170,83 +150,6 @@ async def test_people_can_query_kind_and_time_with_plain_sqlite(path: Path) -> N
         connection.close()
 
 
-# -- damage ------------------------------------------------------------------------------------------------------------
-
-
-async def damaged(path: Path, statement: str, rows: int = 1500) -> None:
-    """A journal of `rows` facts on which somebody ran `statement` behind our back."""
-    with Journal.open(path) as journal:
-        for start in range(0, rows, 500):
-            await journal.append([note(start + n) for n in range(500)], position=0)
-    connection = sqlite3.connect(path)
-    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-        connection.execute(f"DROP TRIGGER {name}")
-    connection.execute(statement)
-    connection.commit()
-    connection.close()
-
-
-@pytest.mark.parametrize(
-    ("statement", "what"),
-    [
-        ("UPDATE facts SET payload = replace(payload, 'INFO', 'ERROR') WHERE seq = 700", "not what was written"),
-        ("UPDATE facts SET position = 9 WHERE seq = 700", "not what was written"),
-        ("DELETE FROM facts WHERE seq = 700", "missing"),
-        ("UPDATE facts SET prev_hash = zeroblob(32) WHERE seq = 700", "does not follow"),
-    ],
-)
-async def test_damage_in_the_middle_is_found_and_its_row_named(path: Path, statement: str, what: str) -> None:
-    await damaged(path, statement)
-    with pytest.raises(JournalDamagedError, match=what) as error:
-        Journal.open(path)
-    assert error.value.seq == 700
-    report = verify(path)
-    assert (report.rows, report.damaged_seq) == (699, 700)
-
-
-async def test_damage_before_the_tail_is_found_when_the_row_is_read(path: Path) -> None:
-    await damaged(path, "UPDATE facts SET position = 9 WHERE seq = 100")
-    with Journal.open(path) as journal:  # the tail is whole, so it opens; reading meets the damage
-        with pytest.raises(JournalDamagedError, match="row 100"):
-            list(journal.read())
-        assert len(list(journal.read(after_seq=100))) == 1400
-
-
-async def test_overwritten_pages_are_damage_not_a_crash(path: Path) -> None:
-    await damaged(path, "SELECT 1")
-    with path.open("r+b") as file:
-        file.seek(file.seek(0, os.SEEK_END) // 2)
-        file.write(b"\xff" * 8192)
-    report = verify(path)
-    assert not report.whole
-    assert report.damaged_seq is not None
-
-
-async def test_other_files_and_newer_journals_are_refused_with_the_remedy(tmp_path: Path) -> None:
-    text = tmp_path / "text"
-    text.write_text("certainly not a database, and long enough to be looked at" * 20)
-    with pytest.raises(JournalUnusableError, match="no SQLite database"):
-        Journal.open(text)
-    other = tmp_path / "other"
-    connection = sqlite3.connect(other)
-    connection.execute("CREATE TABLE theirs (x)")
-    connection.close()
-    with pytest.raises(JournalUnusableError, match="no PolyBot journal"):
-        Journal.open(other)
-    Journal.open(tmp_path / "newer").close()
-    connection = sqlite3.connect(tmp_path / "newer")
-    connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    with pytest.raises(JournalUnusableError, match="newer PolyBot"):
-        Journal.open(tmp_path / "newer")
-
-
-async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(JournalUnusableError, match="folder"):
-        Journal.open(tmp_path / "file" / "journal")
-
-
 # -- a disk that fails -------------------------------------------------------------------------------------------------
 
 
@@ -275,6 +178,22 @@ async def test_everyone_waiting_learns_of_the_failure(path: Path) -> None:
     assert len(kept) < 3000
     journal.close()
     assert verify(path).rows == len(kept)
+
+
+async def test_a_disk_that_hangs_shows_in_how_long_the_first_in_line_has_waited(path: Path) -> None:
+    with Journal.open(path) as journal:
+        assert journal.oldest_pending_s(10.0) == 0.0
+        blocker = sqlite3.connect(path, isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")  # the writer waits for it, as it would for a disk
+        slow = journal.submit([note(1)], position=0)
+        assert journal.oldest_pending_s(20.0) == 0.0  # seen for the first time
+        journal.submit([note(2)], position=0)
+        assert journal.oldest_pending_s(23.5) == 3.5
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        await slow
+        await journal.append([note(3)], position=0)
+        assert journal.oldest_pending_s(30.0) == 0.0
 
 
 async def test_a_bug_in_the_writer_thread_leaves_nobody_waiting(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,72 +234,3 @@ async def test_a_cancelled_append_is_written_all_the_same(path: Path) -> None:
         task.cancel()
         await journal.append([note(2)], position=0)
         assert texts(journal) == ["1", "2"]
-
-
-# -- the process dies --------------------------------------------------------------------------------------------------
-
-APPEND_FOR_EVER = """
-import asyncio, os, sys
-from pathlib import Path
-from polybot.domain.events import Severity, SystemNoted
-from polybot.storage.journal import Journal
-
-async def keep_appending(journal, lane):
-    number = 0
-    while True:
-        fact = SystemNoted(at=number, severity=Severity.INFO, component=lane, text="x" * (number % 3000))
-        for entry in await journal.append([fact], position=number):
-            os.write(1, f"{entry.seq}\\n".encode())
-        number += 1
-
-async def main():
-    journal = Journal.open(Path(sys.argv[1]))
-    await asyncio.gather(*[keep_appending(journal, f"lane-{n}") for n in range(8)])
-
-asyncio.run(main())
-"""
-
-
-def start_appending(path: Path, program: str = APPEND_FOR_EVER, **options) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-c", program, str(path)],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **options,
-    )
-
-
-def test_kill_minus_nine_under_load_loses_no_acknowledged_fact_and_leaves_the_chain_whole(path: Path) -> None:
-    before = 0
-    for kill_number in range(3):
-        child = start_appending(path)
-        assert child.stdout is not None
-        assert child.stderr is not None
-        lines = [child.stdout.readline() for _ in range(200 + 150 * kill_number)]
-        child.send_signal(signal.SIGKILL)
-        rest = child.stdout.read()
-        child.wait()
-        child.stdout.close()
-        child.stderr.close()
-        acknowledged = b"".join(lines).split() + rest.rpartition(b"\n")[0].split()
-        assert [int(seq) for seq in acknowledged] == list(range(before + 1, before + 1 + len(acknowledged)))
-        report = verify(path)
-        assert report.whole
-        assert report.rows >= before + len(acknowledged)
-        before = report.rows
-
-
-def test_a_write_that_the_system_refuses_is_a_named_failure_with_nothing_lost(path: Path) -> None:
-    """A limit on file size makes write() itself fail, as a dying disk does."""
-    program = APPEND_FOR_EVER.replace("asyncio.run(main())", "import signal\nasyncio.run(main())")
-    limit = 300_000
-    child = start_appending(path, program, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
-    output, errors = child.communicate(timeout=60)
-    assert child.returncode == 1
-    assert b"JournalFailedError" in errors
-    assert b"check the disk" in errors or b"free some space" in errors
-    report = verify(path)
-    assert report.whole
-    assert report.rows >= len(output.split()) > 0
