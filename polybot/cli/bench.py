@@ -13,6 +13,7 @@ from polybot.bench.live import FRAMES_PER_SECOND, LANES, run_live
 from polybot.bench.machine import resident_mb, this_machine
 from polybot.bench.replay import run_replay
 from polybot.bench.stores import COMPANY, run_journal, run_start
+from polybot.cli import soak
 from polybot.settings import Settings, load_settings
 
 BUSY_EVERY = 14
@@ -28,12 +29,18 @@ print(f"{resident_mb():.0f}")
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    app.command()(bench)
+app = typer.Typer(help="The figures, with machine and versions.", invoke_without_command=True)
+soak.add_to(app)
 
 
-def bench(runs: Annotated[int, typer.Option(min=1, max=100, help="Runs of each; medians are printed.")] = 5) -> None:
+@app.callback()
+def bench(
+    context: typer.Context,
+    runs: Annotated[int, typer.Option(min=1, max=100, help="Runs of each; medians are printed.")] = 5,
+) -> None:
     """Measure what the floor can do on this machine. Takes about a minute; leave the machine alone meanwhile."""
+    if context.invoked_subcommand is not None:
+        return
     settings = load_settings()
     machine = this_machine()
     libraries = ", ".join(f"{name} {version}" for name, version in machine.libraries.items())
