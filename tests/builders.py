@@ -18,6 +18,7 @@ from polybot.domain.events import (
     MarketListed,
     MarketResolved,
     ReferencePriced,
+    SnapshotRequested,
     TradePrinted,
 )
 from polybot.domain.ids import AgentId, MarketId
@@ -163,7 +164,7 @@ def first_windows(number: int) -> tuple[MarketEvent, ...]:
 def market_of(event: MarketEvent) -> MarketId | None:
     if isinstance(event, MarketListed):
         return event.market.id
-    return None if isinstance(event, ReferencePriced) else event.market
+    return None if isinstance(event, ReferencePriced | SnapshotRequested) else event.market
 
 
 def shipped_floor(

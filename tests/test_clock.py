@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polybot.clock import BELIEVED_AFTER_S, JUMP_MS, SteadyClock
+from polybot.domain.units import Millis
 
 START = 1_790_586_000_000
 MINUTE = 60.0
@@ -19,11 +20,11 @@ class Machine:
         self.mono += seconds
         self.wall += seconds * 1000 * (1 + drift)
 
-    def clock(self, **options: int) -> SteadyClock:
-        return SteadyClock(lambda: int(self.wall), lambda: self.mono, **options)
+    def clock(self, *, not_before: int = 0) -> SteadyClock:
+        return SteadyClock(lambda: int(self.wall), lambda: self.mono, not_before=not_before)
 
 
-def watch(machine: Machine, clock: SteadyClock, seconds: float, *, drift: float = 0.0) -> list[int]:
+def watch(machine: Machine, clock: SteadyClock, seconds: float, *, drift: float = 0.0) -> list[Millis]:
     """Every quarter of a second, as the floor's ticks do."""
     seen = []
     for _ in range(int(seconds * 4)):

@@ -11,7 +11,7 @@ import random
 import subprocess
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -53,7 +53,7 @@ LINE_BYTES_MAX = 4_000_000
 START_SECONDS_MAX = 60.0
 LOOK_EVERY_S = 1.0
 VIEWER = """
-import sys, threading, time, urllib.request
+import sys, threading, time, urllib.error, urllib.request
 page = sys.argv[1]
 def stream():
     with urllib.request.urlopen(page + "/api/stream") as lines:
@@ -62,18 +62,21 @@ def stream():
 threading.Thread(target=stream, daemon=True).start()
 while True:
     for path in ("/", "/health", "/metrics", "/api/status", "/api/trades?limit=50", "/api/windows?limit=50"):
-        with urllib.request.urlopen(page + path, timeout=10) as answer:
-            answer.read()
+        try:
+            with urllib.request.urlopen(page + path, timeout=10) as answer:
+                answer.read()
+        except (urllib.error.URLError, TimeoutError):
+            pass
     time.sleep(1)
 """
 
 
 class SoakRun(msgspec.Struct, kw_only=True):
-    """What was measured; the watch has the stalls. Delays in milliseconds from a frame's stamp to its publishing."""
+    """What was measured; the watch has the stalls. `delays`: milliseconds from a frame's stamp to its publishing."""
 
     seconds: float = 0.0
     frames: int = 0
-    delays_ms: list[int] = []
+    delays: Counter[int] = msgspec.field(default_factory=Counter)
     facts: int = 0
     orders: int = 0
     lag_rows_max: int = 0
@@ -203,7 +206,7 @@ class _Timed:
 
     async def next(self) -> MarketEvent:
         event = await self._feed.next()
-        self._run.delays_ms.append(max(0, self._clock.now_ms() - event.at))
+        self._run.delays[max(0, self._clock.now_ms() - event.at)] += 1
         return event
 
 
@@ -265,7 +268,7 @@ async def _look(
             run.fit_looks += status.fit
             run.lag_rows_max = max(run.lag_rows_max, stores.database().lag_rows)
             if run.looks % 10 == 0:
-                worst = max(run.watch.late_ms, default=0.0)
+                worst = max(run.watch.late, default=0) / 100
                 tell_progress(
                     f"{run.looks} s, {feed.frames:,} frames, longest stall {worst:.0f} ms "
                     f"(ours {run.watch.ours_longest_ms:.0f}), {status.trades} trades, fit {status.fit} {status.reasons}"

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,7 +25,7 @@ BEAT_S = 0.01
 STALL_S = 0.05
 """What counts as a stall; the goal for the longest."""
 LOOK_S = 0.005
-STACK_FRAMES = 8
+STACK_FRAMES = 5
 STALLS_KEPT = 500
 SAMPLE_S = 10.0
 THREADS_S = 1.0
@@ -106,8 +107,8 @@ class LoopWatch:
         self._over = threading.Event()
         self._looker = threading.Thread(target=self._look, name="soak-looker", daemon=True)
         self._gc_began = 0.0
-        self.late_ms: list[float] = []
-        """Of every beat, to the hundredth."""
+        self.late: Counter[int] = Counter()
+        """How many beats came how many hundredths of a millisecond late; counted, so that hours take no more room."""
         self.stalls: list[Stall] = []
         self.stalls_in_all = 0
         self.pauses: list[GcPause] = []
@@ -137,7 +138,7 @@ class LoopWatch:
         late = (now.wall - before.wall - BEAT_S) * 1e3
         computed = (now.process - before.process) * 1e3
         machine = max((now.waited[t] - before.waited.get(t, now.waited[t]) for t in now.waited), default=0.0) * 1e3
-        self.late_ms.append(round(late, 2))
+        self.late[round(late * 100)] += 1
         self.ours_longest_ms = max(self.ours_longest_ms, late - machine)
         self.computed_longest_ms = max(self.computed_longest_ms, min(late, computed))
         if late <= STALL_S * 1e3:
@@ -194,6 +195,11 @@ def slope_per_hour(samples: list[tuple[float, float]]) -> float:
     return 3600 * sum((x - mean_x) * (y - mean_y) for x, y in half) / spread if spread else 0.0
 
 
-def percentile(values: list[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+def percentile(counted: Counter[int], share: float) -> int:
+    """The value below which `share` of all that was counted lies; 0 where nothing was."""
+    left = counted.total() * share
+    for value, count in sorted(counted.items()):
+        left -= count
+        if left < 0:
+            return value
+    return max(counted, default=0)

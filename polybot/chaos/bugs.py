@@ -14,6 +14,7 @@ import msgspec
 
 from polybot.chaos import disk, journal, window
 from polybot.desk import intake, room
+from polybot.desk.books import DeskBooks
 from polybot.desk.desk import Desk
 from polybot.domain.book import BookState
 from polybot.domain.events import (
@@ -58,7 +59,7 @@ class Bug(msgspec.Struct, frozen=True, kw_only=True):
 def _pays_fees_back(right: Any) -> Any:
     """A voided fill gives back the price and forgets the fee."""
 
-    def failed(self: Desk, fact: FillFailed) -> None:
+    def failed(self: DeskBooks, fact: FillFailed) -> None:
         fill = self.state.provisional[fact.fill]
         right(self, fact)
         self.state.invest(fill.market, fill.outcome, 0, fill.fee)
@@ -218,10 +219,12 @@ def _believes_torn_writes(right: Any) -> Any:
 def _remembers_its_place(right: Any) -> Any:
     """The projector goes on from what it believes to have carried, not from what the database has."""
 
-    async def choose(self: projector.Projector, place: Any) -> Any:
-        return await right(self, msgspec.structs.replace(place, seq=max(0, place.seq - 1)))
+    def read(self: projector.Projector, place: Any, limit: int) -> Any:
+        behind = self._journal.hash_at(place.seq - 1) if place.seq else None
+        before = place if behind is None else msgspec.structs.replace(place, seq=place.seq - 1, hash=behind)
+        return right(self, before, limit)
 
-    return choose
+    return read
 
 
 def _waits_for_the_dead(right: Any) -> Any:
@@ -241,7 +244,7 @@ def _bug(invariant: str, owner: Any, name: str, make: Callable[[Any], Any]) -> B
 BUGS: dict[str, Bug] = {
     make.__name__.strip("_").replace("_", "-"): _bug(invariant, owner, name, make)
     for invariant, owner, name, make in (
-        ("money_conserved", Desk, "_failed", _pays_fees_back),
+        ("money_conserved", DeskBooks, "_failed", _pays_fees_back),
         ("books_agree", intake.Intake, "_filled", _drops_late_fills),
         ("settled_once", room.TradingRoom, "due", _settles_by_the_price),
         ("sent_once", Dispatcher, "_send", _sends_again),
@@ -254,7 +257,7 @@ BUGS: dict[str, Bug] = {
         ("comes_to_rest", reconciler.Reconciler, "look", _never_looks_up),
         ("no_fact_lost", journal.SimJournal, "submit", _acknowledges_early),
         ("chain_whole", disk, "read_group", _believes_torn_writes),
-        ("store_equal", projector.Projector, "_choose", _remembers_its_place),
+        ("store_equal", projector.Projector, "_read", _remembers_its_place),
         ("never_stuck", Boss, "close", _waits_for_the_dead),
     )
 }

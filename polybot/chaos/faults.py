@@ -91,6 +91,7 @@ MENU: dict[str, FaultKind] = {
         _kind("store_postgres_answer_lost", "committed, and the answer is lost", 1, (10_000, 300_000), (0.1, 0.8)),
         _kind("store_postgres_wiped", "somebody emptied PostgreSQL", 0.3, (1, 1)),
         _kind("process_kill", "the process is killed between two awaits", 6, (1, 1), (0, 1)),
+        _kind("process_away", "the machine is off, for whole windows", 0.4, (60 * SECOND, 2_400 * SECOND)),
         _kind("agent_crash", "an agent raises", 4, (1, 1)),
         _kind("agent_hang", "an agent waits for ever", 2, (1, 1)),
         _kind("agent_leak", "an agent swallows its cancellation or keeps what it gets", 1, (1, 1)),

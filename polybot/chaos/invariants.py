@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from polybot.chaos.window import UNKNOWN_RULE_SET
+from polybot.chaos.window import RULE_SET
 from polybot.domain.book import BookState
 from polybot.domain.events import (
     AgentFact,
@@ -184,7 +184,7 @@ class Invariants:
             raise Violated("market_known", f"{intent.id}: nobody opened {intent.market}")
         if not market.window_start <= at < market.window_end or intent.market in self.payouts:
             raise Violated("market_known", f"{intent.id}: {intent.market} is not open at {at}")
-        if market.rule_set == UNKNOWN_RULE_SET or intent.proof.rule_set != market.rule_set:
+        if market.rule_set != RULE_SET or intent.proof.rule_set != market.rule_set:
             raise Violated("market_known", f"{intent.id}: {intent.market} is under {market.rule_set}")
 
     def _require_book(self, intent: OrderIntent) -> None:

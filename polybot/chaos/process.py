@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING
 
 from polybot.chaos.agent_faults import AgentFaults
 from polybot.chaos.feed import SimFeed
+from polybot.chaos.invariants import Violated
 from polybot.chaos.journal import SimJournal
+from polybot.chaos.stores import SimLine
 from polybot.chaos.venue_client import ExchangeClient
-from polybot.circuit import Circuit
+from polybot.circuit import Circuit, CircuitPlan
 from polybot.clock import SteadyClock
 from polybot.domain.book import BookState
-from polybot.domain.errors import BadInput
+from polybot.domain.errors import BadInput, PolybotError
 from polybot.domain.events import AgentState
 from polybot.domain.units import Millis
 from polybot.floor.dispatch import Dispatcher
 from polybot.floor.feeder import Feeder, FeedPace
 from polybot.house import House, restore
 from polybot.recovery import FloorMemory, decode_memory, new_memory
+from polybot.storage.bus import REDIS_CIRCUIT, Bus
 from polybot.storage.projector import DATABASE_CIRCUIT, Projector
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from polybot.chaos.seed import Seed
 
 WATCHDOG_S = 5.0
+SHOW_S = 10.0
 PACE = FeedPace(tick_s=0.5, look_s=1.0)
 """Half as often as a live floor looks: a simulated hour costs half as much."""
 STALL_EXIT_S = 30.0
@@ -52,9 +56,10 @@ class Process:
     async def main(self) -> None:
         seed, life = self.seed, self.life
         journal = SimJournal.open(seed.disk, life, seed.loop)
-        clock = SteadyClock(seed.clock.now_ms, seed.clock.monotonic, monotonic=seed.clock.monotonic)
         memory = self._newest_memory(journal)
         was = restore(seed.terms, memory, journal, ())
+        told, elapsed = seed.clock.now_ms, seed.clock.monotonic
+        clock = SteadyClock(told, elapsed, monotonic=elapsed, not_before=was.now)
         venue = ExchangeClient(seed.exchange, seed.faults, life, seed.clock.true_ms)
         feed = SimFeed(seed.exchange, seed.faults, life, seed.clock.true_ms, clock.now_ms)
         house = self.house = House(seed.terms, was, venue, journal, clock, self._keep_checkpoint)
@@ -63,10 +68,19 @@ class Process:
         AgentFaults(seed.faults, seed.clock.true_ms).plant(house.supervisor)
         chance = random.Random(life.number)
         feeder = Feeder(feed, house.dispatcher, clock, chance, pace=PACE, clock_notes=clock.take_notes)
-        circuit = Circuit("database", DATABASE_CIRCUIT, chance, clock.now_ms())
+        circuit = _circuit("database", DATABASE_CIRCUIT, clock)
         self.projector = Projector(journal, seed.database.door(life), clock, circuit, chance)
         self._journal = journal
-        parts = [self.projector.run(), self._watch_journal(journal), self._watch_recovery(house)]
+        bus = Bus(
+            SimLine(seed.faults, seed.clock.true_ms, life), clock, _circuit("redis", REDIS_CIRCUIT, clock), chance
+        )
+        parts = [
+            self._project(self.projector),
+            bus.run(),
+            self._show(bus, house),
+            self._watch_journal(journal),
+            self._watch_recovery(house),
+        ]
         self._parts = [asyncio.create_task(part) for part in parts]
         try:
             await self._run(house, feeder)
@@ -102,6 +116,20 @@ class Process:
     async def _keep_checkpoint(self, seq: int, position: int, at: Millis, state: bytes) -> None:
         self.seed.checkpoints.save(self._journal, seq, position, at, state)
 
+    async def _project(self, projector: Projector) -> None:
+        """The real floor goes on when the projector asks for a person; in a hunt nothing calls for one."""
+        try:
+            await projector.run()
+        except PolybotError as error:
+            self.seed.fail(Violated("store_equal", str(error)))
+
+    async def _show(self, bus: Bus, house: House) -> None:
+        while True:
+            await asyncio.sleep(SHOW_S)
+            for market in house.room.state.markets.values():
+                bus.offer(f"market:{market.series}", market.id.encode())
+                bus.offer(f"ticks:{market.series}", market.id.encode())
+
     async def _watch_journal(self, journal: SimJournal) -> None:
         """The watchdog's part that a virtual loop can have: a disk that never answers ends the process (D11)."""
         while True:
@@ -115,6 +143,10 @@ class Process:
             await asyncio.sleep(0.05)
         self.trading_at = self.seed.clock.true_ms()
         await asyncio.Event().wait()
+
+
+def _circuit(name: str, plan: CircuitPlan, clock: SteadyClock) -> Circuit:
+    return Circuit(name, plan, random.Random(name), clock.now_ms())
 
 
 def _trades(house: House) -> bool:

@@ -66,6 +66,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     missed: Counter[Target] = msgspec.field(default_factory=Counter)
     comebacks: list[Comeback] = []
     launches: int = 0
+    given_up: int = 0
+    """Starts that the service gave up because a server of its own was killed while it waited for it."""
     rounds: int = 0
     facts: int = 0
     orders: int = 0
@@ -99,7 +101,9 @@ class Round:
             for _ in range(LIVES_PER_ROUND):
                 if not lives or self._follower.position > TAPE_SHARE_MAX * self._events:
                     break
-                await self._live(lives.popleft())
+                life = lives.popleft()
+                if not await self._live(life):
+                    lives.append(life)
             await self._striker.settle()
             return await self._finish()
         finally:
@@ -116,7 +120,9 @@ class Round:
             self._follower.look()
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _live(self, life: Life) -> None:
+    async def _live(self, life: Life) -> bool:
+        """One process from launch to kill; False where it gave up before, for a good reason."""
+        gone_before = self._striker.missed[Target.SERVICE]
         self._launch(SPEED, POLYBOT_CHECKPOINT_S=f"{life.checkpoint_s:g}")
         if life.patient:
             await self._until_trading()
@@ -124,10 +130,21 @@ class Round:
         for after_s, strikes in groupby(life.strikes, key=lambda strike: strike.after_s):
             await self._watch(began + after_s - self._clock.monotonic())
             await self._striker.strike(list(strikes))
+        if self._striker.missed[Target.SERVICE] > gone_before:
+            self._require_good_reason()
+            return False
         self._note_comeback()
         who = "while it started" if not life.patient else ", ".join(sorted(life.ends_with))
         self._killed = (self._striker.service_killed_at, who)
         self._tell(f"{sum(self._striker.kills.values())} kills, {self._follower.rows} facts, last: {who}")
+        return True
+
+    def _require_good_reason(self) -> None:
+        """It ended by itself. A start whose own server is killed under it may be given up, and is tried again."""
+        if "ended at its start" not in self._service.log_tail() or not isinstance(self._servers, OwnServers):
+            self._require_alive()
+        self._outcome.given_up += 1
+        self._killed = None
 
     def _launch(self, speed: float, **settings: str) -> None:
         self._outcome.launches += 1

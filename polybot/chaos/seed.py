@@ -16,6 +16,7 @@ from loguru import logger
 from polybot.chaos.bugs import BUGS
 from polybot.chaos.clock import VirtualClock
 from polybot.chaos.disk import SimDisk
+from polybot.chaos.disk_faults import DiskFaults
 from polybot.chaos.exchange import SimExchange
 from polybot.chaos.faults import HOUR_MS, MENU, Episode, Faults
 from polybot.chaos.final_checks import require_rest, why_not_at_rest
@@ -25,7 +26,7 @@ from polybot.chaos.loop import LoopStuck, VirtualLoop
 from polybot.chaos.market import World
 from polybot.chaos.plans import hunted_plans
 from polybot.chaos.process import Process
-from polybot.chaos.result import EventLog, SeedResult
+from polybot.chaos.result import EventLog, SeedResult, rss_kb
 from polybot.chaos.stores import SimCheckpoints, SimDatabase
 from polybot.domain.errors import BadInput
 from polybot.domain.events import FillMatched, IntentRecorded, Journaled, MarketSettled, OrderClosed
@@ -33,7 +34,8 @@ from polybot.domain.order import OrderIntent
 from polybot.domain.units import Millis, Money, parse_units
 from polybot.house import House, HouseTerms
 from polybot.risk.limits import Limits
-from polybot.storage.journal_file import JournalError, JournalRow
+from polybot.storage.journal_file import JournalDamagedError, JournalError, JournalRow
+from polybot.storage.journal_place import JournalMissingError
 
 START_MS = Millis(1_790_586_000_000)
 """2026-09-28 09:00 UTC, the beginning of a window, under rules this version knows."""
@@ -45,6 +47,7 @@ REST_S_MAX = 7_200.0
 """After the last fault everything has settled within this: a resolution may be half an hour late."""
 REST_LOOK_S = 5.0
 STOP_S_MAX = 120.0
+MEMORY_EVERY_S = 3_600.0
 KILL_ROUNDS = 40
 """A kill comes up to so many rounds of the loop after its moment: anywhere between two awaits."""
 KILL_WITHIN_S = 0.02
@@ -78,8 +81,10 @@ class Seed:
         self.exchange.on_send = self._on_send
         self.disk = SimDisk(Random(f"{number}/disk"), sha256(f"{number}/genesis".encode()).digest())
         self.disk.on_rows = self._on_rows
-        self.checkpoints = SimCheckpoints(self.disk)
         self.database = SimDatabase(self.faults, self.clock.true_ms)
+        self.disk_faults = DiskFaults(self.faults, self.clock.true_ms)
+        self.disk_faults.plant(self.disk, self.database)
+        self.checkpoints = SimCheckpoints(self.disk, self.database)
         self.terms = HouseTerms(
             plans=hunted_plans(),
             limits=Limits(),
@@ -153,6 +158,8 @@ class Seed:
         """All of it. The result says what was violated, if anything was."""
         try:
             self._plan_strikes()
+            if self.hours * 3_600 > 2 * MEMORY_EVERY_S:
+                self._sample_memory()
             end = self.hours * 3_600.0
             while self.violation is None and not self._lived(end):
                 self._wait_for_restart()
@@ -168,10 +175,17 @@ class Seed:
         self.loop.close()
         return result
 
+    def _sample_memory(self) -> None:
+        """For the slope over days; the numbers are the machine's, and nothing depends on them."""
+        self.result.memory_kb.append((int(self.loop.time() * 1000), rss_kb()))
+        self.loop.call_later(MEMORY_EVERY_S, self._sample_memory, context=self.loop.outside)
+
     def _plan_strikes(self) -> None:
         """Kills and jumps of the clock come by the world's own timers."""
         for episode in self.faults.of("process_kill"):
             self._at(episode, partial(self._strike, episode))
+        for episode in self.faults.of("process_away"):
+            self._at(episode, partial(self._switch_off, episode))
         for episode in self.faults.of("clock_jump"):
             self._at(episode, partial(self._jump, episode))
 
@@ -198,6 +212,12 @@ class Seed:
             self.result.kills += 1
             self.loop.kill(life)
             self._end("killed")
+
+    def _switch_off(self, episode: Episode) -> None:
+        """The machine is off for so long that whole windows pass."""
+        self._off_until = (episode.end_ms - START_MS) / 1000
+        self.faults.note("process_away", f"{self._off_until - self.loop.time():.0f} s")
+        self._kill()
 
     def _jump(self, episode: Episode) -> None:
         self.faults.note("clock_jump")
@@ -227,10 +247,11 @@ class Seed:
         return why == "stopped"
 
     _short_lives = 0
+    _off_until = 0.0
 
     def _on_exit(self, task: "asyncio.Task[None]") -> None:
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, JournalError):
+        if isinstance(error, JournalDamagedError | JournalMissingError):
             self._operate(error)
         if isinstance(error, AttributeError | TypeError | NameError | AssertionError):
             raise error  # a bug of the hunt's, or of a kind that no supervisor is for
@@ -247,7 +268,11 @@ class Seed:
             self._ended.set_result(why)
 
     def _wait_for_restart(self) -> None:
+        self.disk_faults.between_lives()
+        if self.database.catch_up(self.disk):
+            self.say("the folder is made anew from the database")
         wait = min(RESTART_S_FIRST * 2.0 ** min(self._short_lives, 10), RESTART_S_MAX)
+        wait = max(wait, self._off_until - self.loop.time())
         self._down_since = self.loop.time() if self._down_since is None else self._down_since
         self.loop.run(until_time=self.loop.time() + wait)
 
@@ -292,6 +317,8 @@ class Seed:
         result.trades = seen.trades
         result.facts = seen.seq
         result.steps = self.loop.steps
+        house = None if self._process is None else self._process.house
+        result.market_events = 0 if house is None else house.room.state.position
         result.virtual_s = self.loop.time()
         return result
 

@@ -90,7 +90,8 @@ def _summary(outcome: Outcome) -> str:
     kills = ", ".join(f"{TEXT[target]} {outcome.kills[target]}" for target in Target)
     freezes = ", ".join(f"{TEXT[target]} {outcome.freezes[target]}" for target in Target)
     return (
-        f"kills: {sum(outcome.kills.values())} ({kills}); frozen for a while: {freezes}; starts: {outcome.launches}\n"
+        f"kills: {sum(outcome.kills.values())} ({kills}); frozen for a while: {freezes}; starts: {outcome.launches}, "
+        f"given up as an own server was killed meanwhile: {outcome.given_up}\n"
         f"{outcome.rounds} rounds: {outcome.facts:,} facts, {outcome.orders:,} orders ({outcome.never_sent} never "
         f"sent), {outcome.fills:,} fills, {outcome.records} window records; {outcome.rows:,} database rows compared"
     )

@@ -106,6 +106,8 @@ class Intake:
             self.taken.doubtful.append(reply.order)
             self.taken.strangers.append(reply)
             return
+        if order.reason is CloseReason.NEVER_SENT:
+            self.taken.strays.append(reply.order)  # its acceptance may be lost: what is left of it may be open there
         if order.intended:  # its acceptance is late or lost, and no longer needed
             order.intended = False
             self.taken.facts.append(OrderAccepted(at=reply.at, agent=reply.agent, order=reply.order))
@@ -125,6 +127,9 @@ class Intake:
 
     def _closed(self, order: _Order, reply: OrderClosed) -> None:
         if order.reason is not None:
+            return
+        if reply.reason is CloseReason.NEVER_SENT and not order.intended:
+            self.taken.doubtful.append(reply.order)  # it had been heard of, or was while this was found out
             return
         if reply.reason is CloseReason.FILLED and order.filled < order.shares:
             self.taken.doubtful.append(reply.order)  # some of its fills are still to come

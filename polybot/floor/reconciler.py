@@ -42,9 +42,9 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class _Doubt(msgspec.Struct):
-    """When to look an order up again, and how long to wait after that."""
+    """When an order may be looked up again at the earliest, and how long to wait after that."""
 
-    due: Millis
+    not_before: Millis = Millis(0)
     wait_ms: int = AGAIN_MS_FIRST
 
 
@@ -92,17 +92,13 @@ class Reconciler:
         """Orders to look up now. What is remembered of others is dropped."""
         doubts: dict[OrderId, _Doubt] = {}
         for intent, since in self._candidates(now):
-            doubt = self._doubts.get(intent.id) or _Doubt(due=since)
-            doubts[intent.id] = doubt
-            if intent.id in self.dispatcher.doubtful:
-                doubt.due = min(doubt.due, now)
-                del self.dispatcher.doubtful[intent.id]
-            if doubt.due <= now:
+            doubt = doubts[intent.id] = self._doubts.get(intent.id) or _Doubt()
+            if doubt.not_before <= now and (since <= now or intent.id in self.dispatcher.doubtful):
                 yield intent
         self._doubts = doubts
-        for order in [order for order in self.dispatcher.sent_at if order not in doubts]:
-            del self.dispatcher.sent_at[order]
-        self.dispatcher.doubtful.clear()  # what is left is of markets that are forgotten
+        for remembered in (self.dispatcher.sent_at, self.dispatcher.doubtful):
+            for order in [order for order in remembered if order not in doubts]:
+                del remembered[order]
 
     def _candidates(self, now: Millis) -> Iterator[tuple[OrderIntent, Millis]]:
         """Every order that may need a look, with the time from which it does."""
@@ -119,7 +115,7 @@ class Reconciler:
                 if order in waiting:
                     yield ended.intent, Millis(waiting[order] + FINAL_MS_MAX)
                 elif order in desk.unproven or order in self.dispatcher.doubtful:
-                    yield ended.intent, now
+                    yield ended.intent, Millis(ended.intent.decided_at + ANSWER_MS_MAX)
 
     def _end(self, market: MarketId, now: Millis) -> Millis:
         known = self.room.state.markets.get(market)
@@ -130,17 +126,18 @@ class Reconciler:
     async def _look_up(self, intent: OrderIntent) -> bool:
         """True if the venue answered."""
         order = intent.id
-        doubt = self._doubts.setdefault(order, _Doubt(due=Millis(0)))
+        doubt = self._doubts.setdefault(order, _Doubt())
+        asked_at = self._clock.now_ms()
         answer = await self._ask(order)
+        self._again(doubt)
         if answer is None:
-            self._again(doubt)
             return False
+        self.dispatcher.doubtful.pop(order, None)  # what its account leaves in doubt is looked up again
         account = answer.account
         if account is None:
-            await self._unknown(intent, doubt)
+            await self._unknown(intent, doubt, asked_at)
             return True
         await self.dispatcher.take(account)
-        self._again(doubt)
         if is_over(account):
             self.room.proven(intent.agent, order)
         return True
@@ -166,15 +163,19 @@ class Reconciler:
         await self.dispatcher.commit_calls()
         return answer
 
-    async def _unknown(self, intent: OrderIntent, doubt: _Doubt) -> None:
-        """The venue does not know it: it is on its way, or was never sent and is not sent again."""
+    async def _unknown(self, intent: OrderIntent, doubt: _Doubt, asked_at: Millis) -> None:
+        """The venue does not know it: it is on its way, or was never sent and is not sent again.
+
+        What counts is when we asked: an answer that took long may be from before it turned up.
+        """
         now, sent_at = self._clock.now_ms(), self._sent_at(intent)
         turns_up_until = now if sent_at is None else sent_at + self.venue.lookup_patience_ms
-        if sent_at is None or now < turns_up_until:
-            doubt.due = Millis(min(now + doubt.wait_ms, max(turns_up_until, now + AGAIN_MS_FIRST)))
+        if sent_at is None or asked_at < turns_up_until:
+            doubt.not_before = Millis(min(doubt.not_before, max(turns_up_until, now + AGAIN_MS_FIRST)))
             return
         await self.dispatcher.take([never_sent(intent, now)])
-        self.room.proven(intent.agent, intent.id)
+        if intent.id not in self.room.desks[intent.agent].state.orders:  # else the venue knew it before: it errs now
+            self.room.proven(intent.agent, intent.id)
 
     def _sent_at(self, intent: OrderIntent) -> Millis | None:
         """When it was sent at the latest; None if it still is on its way through our own hands.
@@ -184,7 +185,7 @@ class Reconciler:
         return self.dispatcher.sent_at.get(intent.id, self._began_at)
 
     def _again(self, doubt: _Doubt) -> None:
-        doubt.due = Millis(self._clock.now_ms() + doubt.wait_ms)
+        doubt.not_before = Millis(self._clock.now_ms() + doubt.wait_ms)
         doubt.wait_ms = min(2 * doubt.wait_ms, AGAIN_MS_MAX)
 
     async def _cancel(self, order: OrderId) -> None:

@@ -8,6 +8,7 @@ from polybot.domain.events import (
     MarketEvent,
     MarketListed,
     ReferencePriced,
+    SnapshotRequested,
     TickSizeChanged,
     TradePrinted,
 )
@@ -27,7 +28,7 @@ def with_listings(events: Iterable[MarketEvent], markets: Mapping[MarketId, Mark
     listed: set[MarketId] = set()
     fine: set[MarketId] = set()
     for event in events:
-        if isinstance(event, MarketListed | ReferencePriced):
+        if isinstance(event, MarketListed | ReferencePriced | SnapshotRequested):
             yield event
             continue
         market = event.market

@@ -1,7 +1,5 @@
 """The breakers of R14, as conditions on numbers: when they open, and until when."""
 
-from collections import deque
-
 import msgspec
 
 from polybot.domain.events import TradingPaused
@@ -84,34 +82,3 @@ def loss_streak_breaker(agent: AgentId, streak: int, at: Millis, limits: Limits)
         text=text,
         until=until,
     )
-
-
-class CallRate:
-    """Outcomes of venue calls over a sliding window; at most `CALLS_MAX` are remembered, the oldest go first."""
-
-    CALLS_MAX = 10_000
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._calls: deque[tuple[Millis, bool]] = deque(maxlen=self.CALLS_MAX)
-
-    def note(self, at: Millis, *, ok: bool) -> None:
-        self._calls.append((at, ok))
-
-    def breaker(self, at: Millis) -> TradingPaused | None:
-        """The floor-wide pause when too many calls failed."""
-        limits = self._limits
-        while self._calls and self._calls[0][0] <= at - limits.call_failure_window_ms:
-            self._calls.popleft()
-        total, failed = len(self._calls), sum(not ok for _, ok in self._calls)
-        if total < limits.call_failure_calls_min or failed * UNIT <= total * limits.call_failure_share_max:
-            return None
-        return TradingPaused(
-            at=at,
-            agent=None,
-            breaker="venue_calls",
-            value=failed / total,
-            limit=limits.call_failure_share_max / UNIT,
-            text=f"{failed} of {total} venue calls failed, more than {limits.call_failure_share_max / UNIT:.0%}",
-            until=Millis(at + limits.call_failure_window_ms),
-        )

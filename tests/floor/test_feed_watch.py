@@ -114,7 +114,7 @@ def test_where_no_window_is_open_silence_is_nothing() -> None:
 
 def test_a_feed_that_tells_everything_late_is_made_anew() -> None:
     watch, state = a_watch(refresh_ms=10_000_000), a_state()
-    told = {}
+    told: dict[int, list[Reconnect | Refresh]] = {}
     for second in range(0, 12_000, 1_000):
         watch.admit(change(second - 6_000, received=second))
         told |= commands(watch, state, second)

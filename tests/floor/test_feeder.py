@@ -15,6 +15,7 @@ from polybot.domain.events import (
     TradePrinted,
 )
 from polybot.domain.fees import FeeSchedule
+from polybot.domain.ids import MarketId
 from polybot.domain.units import UNIT, Millis
 from polybot.risk.limits import Limits
 from tests.builders import resolved, trade
@@ -126,7 +127,7 @@ def test_windows_follow_each_other_without_a_gap() -> None:
     async def script(stage: Stage) -> None:
         stage.feed.listings = [listing(a_market(n)) for n in range(6)]
         await asyncio.sleep(3 * 900)
-        first_followed = {}
+        first_followed: dict[MarketId, int] = {}
         for at, markets in zip(stage.feed.followed_at, stage.feed.followed, strict=True):
             for market in markets:
                 first_followed.setdefault(market, at)
@@ -162,7 +163,8 @@ def test_the_catalogue_is_read_from_the_oldest_window_without_an_end_to_its_stor
 
     async def script(stage: Stage) -> None:
         await asyncio.sleep(0.1)
-        stage.floor.room.state.markets["stuck"] = msgspec.structs.replace(a_market(-8), id="stuck")
+        stuck = msgspec.structs.replace(a_market(-8), id=MarketId("stuck"))
+        stage.floor.room.state.markets[stuck.id] = stuck
         await asyncio.sleep(30)
 
     stage.play(script)

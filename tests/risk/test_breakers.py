@@ -17,7 +17,7 @@ from polybot.domain.events import (
 from polybot.domain.ids import AgentId, OrderId
 from polybot.domain.market import Outcome
 from polybot.domain.units import DAY_MS, Millis, Money, Shares
-from polybot.risk.breakers import CallRate, DayBook, daily_breakers, loss_streak_breaker, next_midnight
+from polybot.risk.breakers import DayBook, daily_breakers, loss_streak_breaker, next_midnight
 from polybot.risk.limits import HOUR_MS, Limits
 from tests.builders import Floor, a_plan, always, book, listed, one_sided, resolved, wants
 from tests.facts import START, money
@@ -95,35 +95,6 @@ class TestTheLosingStreak:
         paused = loss_streak_breaker(AGENT, 2, NOON, Limits(loss_streak_max=2, loss_streak_pause_ms=1_000))
         assert paused is not None
         assert paused.until == NOON + 1_000
-
-
-class TestVenueCalls:
-    def rate(self, *, failed: int, fine: int, at: int = NOON) -> CallRate:
-        rate = CallRate(LIMITS)
-        for number in range(failed + fine):
-            rate.note(Millis(at), ok=number >= failed)
-        return rate
-
-    def test_exactly_ten_percent_failing_is_tolerated(self):
-        assert self.rate(failed=2, fine=18).breaker(NOON) is None
-
-    def test_more_than_ten_percent_pauses_the_floor_for_the_window(self):
-        paused = self.rate(failed=3, fine=17).breaker(NOON)
-        assert paused is not None
-        assert (paused.agent, paused.breaker, paused.value, paused.limit) == (None, "venue_calls", 0.15, 0.1)
-        assert paused.until == NOON + LIMITS.call_failure_window_ms
-        assert paused.text == "3 of 20 venue calls failed, more than 10%"
-
-    def test_too_few_calls_are_not_judged_even_if_all_fail(self):
-        assert self.rate(failed=19, fine=0).breaker(NOON) is None
-
-    def test_calls_before_the_window_are_forgotten(self):
-        rate = self.rate(failed=20, fine=0)
-        assert rate.breaker(Millis(NOON + LIMITS.call_failure_window_ms)) is None
-
-    def test_it_remembers_a_bounded_number_of_calls(self):
-        rate = self.rate(failed=0, fine=CallRate.CALLS_MAX + 100)
-        assert len(rate._calls) == CallRate.CALLS_MAX
 
 
 # -- as facts, in a room ----------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ class LyingVenue:
         self.connections.append(socket)
         if not self.reads:
             assert request.transport is not None
-            request.transport.pause_reading()  # type: ignore[attr-defined]  # half open: nothing is read any more
+            request.transport.pause_reading()  # half open: nothing is read any more
         async for message in socket:
             if message.type is WSMsgType.TEXT:
                 await self._answer(socket, message.data)
@@ -102,13 +102,13 @@ class LyingVenue:
         """The connection breaks without a farewell."""
         transport = self.socket._req.transport if self.socket._req is not None else None
         assert transport is not None
-        transport.abort()  # type: ignore[attr-defined]
+        transport.abort()
 
     def write(self, raw: bytes) -> None:
         """Bytes past the protocol."""
         transport = self.socket._req.transport if self.socket._req is not None else None
         assert transport is not None
-        transport.write(raw)  # type: ignore[attr-defined]
+        transport.write(raw)
 
     async def catalog(self, since: Millis, until: Millis) -> list[MarketListed | MarketResolved]:
         now = WindowClock().now_ms()

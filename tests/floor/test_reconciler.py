@@ -1,0 +1,474 @@
+"""Our books and the venue's: what was not answered is looked up, never sent again, and closed only when it is sure."""
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+
+from polybot.desk.state import DeskState
+from polybot.domain.events import (
+    FillConfirmed,
+    FillMatched,
+    MarketSettled,
+    OrderAccepted,
+    OrderClosed,
+    TradeSettled,
+    TradingPaused,
+    VenueReply,
+)
+from polybot.domain.order import Closed, CloseReason, Intended, OrderIntent, Working
+from polybot.floor.reconciler import (
+    AGAIN_MS_MAX,
+    FINAL_MS_MAX,
+    LOOK_UPS_MAX,
+    PROBE,
+    SILENT_MS_MAX,
+    is_over,
+)
+from tests.builders import resolved
+from tests.floor.venues import MARKET, PATIENCE_MS, VenueStage
+
+
+def desk_of(stage: VenueStage, intent: OrderIntent) -> DeskState:
+    return stage.room.desks[intent.agent].state
+
+
+def end_of(stage: VenueStage, intent: OrderIntent) -> CloseReason | None:
+    """Why it ended, None while it is open."""
+    ended = desk_of(stage, intent).ended.get(intent.id)
+    return ended.reason if ended is not None else None
+
+
+# -- when an order is looked up ---------------------------------------------------------------------------------------
+
+
+def test_an_order_without_an_answer_is_looked_up_after_three_seconds() -> None:
+    async def script(stage: VenueStage) -> None:
+        stage.start_looking()
+        (intent,) = await stage.send()
+        await asyncio.sleep(2.9)
+        assert stage.asked(intent.id) == []
+        await asyncio.sleep(1)
+        assert stage.asked(intent.id) == [3_000]
+
+    VenueStage().play(script)
+
+
+def test_one_whose_call_failed_is_looked_up_in_the_next_round() -> None:
+    async def script(stage: VenueStage) -> None:
+        stage.venue.takes_orders = False
+        (intent,) = await stage.send()
+        await stage.reconciler.look()
+        assert stage.asked(intent.id) == [0]
+
+    VenueStage().play(script)
+
+
+def test_an_open_order_of_which_nothing_is_heard_is_looked_up_after_a_minute_and_no_sooner() -> None:
+    async def script(stage: VenueStage) -> None:
+        stage.start_looking()
+        (intent,) = await stage.send()
+        stage.has(intent, stage.accepted(intent))
+        await stage.dispatcher.take(stage.venue.accounts[intent.id])
+        await asyncio.sleep(SILENT_MS_MAX / 1000 - 1)
+        assert stage.asked(intent.id) == []
+        await asyncio.sleep(2)
+        assert stage.asked(intent.id) == [SILENT_MS_MAX]
+
+    VenueStage().play(script)
+
+
+def test_one_still_open_when_its_window_is_over_is_looked_up_then() -> None:
+    async def script(stage: VenueStage) -> None:
+        await asyncio.sleep(820)
+        (intent,) = await stage.send()
+        stage.has(intent, stage.accepted(intent))
+        await stage.dispatcher.take(stage.venue.accounts[intent.id])
+        stage.start_looking()
+        await asyncio.sleep(25)
+        assert [at - 840_000 for at in stage.asked(intent.id)] == [3_000]
+
+    VenueStage().play(script)
+
+
+def test_a_fill_whose_end_is_not_heard_of_is_looked_up_though_its_order_is_over() -> None:
+    async def script(stage: VenueStage) -> None:
+        stage.start_looking()
+        (intent,) = await stage.send()
+        fill = stage.matched(intent)
+        stage.has(intent, stage.accepted(intent), fill, stage.closed(intent))
+        await stage.dispatcher.take(stage.venue.accounts[intent.id])
+        stage.room.proven(intent.agent, intent.id)
+        await asyncio.sleep(FINAL_MS_MAX / 1000 - 1)
+        assert stage.asked(intent.id) == []
+        stage.has(intent, stage.confirmed(fill))
+        await asyncio.sleep(3)
+        assert len(stage.asked(intent.id)) == 1
+        assert desk_of(stage, intent).provisional == {}
+
+    VenueStage().play(script)
+
+
+def test_an_order_that_is_not_understood_is_looked_up_at_once() -> None:
+    async def script(stage: VenueStage) -> None:
+        (intent,) = await stage.send()
+        fill = stage.matched(intent)
+        await stage.dispatcher.take([stage.accepted(intent), stage.confirmed(fill)])
+        stage.has(intent, stage.accepted(intent), fill, stage.confirmed(fill))
+        await stage.reconciler.look()
+        assert stage.asked(intent.id) == [0]
+        assert desk_of(stage, intent).holdings[intent.id].shares == fill.shares
+        await stage.reconciler.look()
+        assert len(stage.asked(intent.id)) == 1
+
+    VenueStage().play(script)
+
+
+def test_an_order_that_never_makes_sense_is_looked_up_ever_more_seldom() -> None:
+    async def script(stage: VenueStage) -> None:
+        (intent,) = await stage.send()
+        stage.has(intent, stage.accepted(intent), stage.matched(intent, "1000"))
+        stage.start_looking()
+        await asyncio.sleep(200)
+        waits = [later - earlier for earlier, later in pairwise(stage.asked(intent.id))]
+        assert waits == sorted(waits)
+        assert waits[-1] == AGAIN_MS_MAX
+        assert len(waits) <= 12
+
+    VenueStage().play(script)
+
+
+# -- what is made of the answer ---------------------------------------------------------------------------------------
+
+
+def test_an_answer_brings_the_replies_that_were_lost() -> None:
+    async def script(stage: VenueStage) -> None:
+        (intent,) = await stage.send()
+        fill = stage.matched(intent)
+        account: list[VenueReply] = [
+            stage.accepted(intent), fill, stage.confirmed(fill), stage.closed(intent),
+        ]  # fmt: skip
+        stage.has(intent, *account)
+        await stage.dispatcher.take(account[:1])
+        await asyncio.sleep(SILENT_MS_MAX / 1000)
+        await stage.reconciler.look()
+        assert stage.facts[-4:] == account
+        assert desk_of(stage, intent).holdings[intent.id].shares == fill.shares
+
+    VenueStage().play(script)
+
+
+def test_an_order_the_venue_does_not_know_is_closed_as_never_sent_when_it_can_no_longer_turn_up() -> None:
+    async def script(stage: VenueStage) -> None:
+        stage.start_looking()
+        (intent,) = await stage.send()
+        await asyncio.sleep(PATIENCE_MS / 1000 - 0.5)
+        assert end_of(stage, intent) is None
+        await asyncio.sleep(2)
+        assert end_of(stage, intent) is CloseReason.NEVER_SENT
+        assert desk_of(stage, intent).exposure == 0
+        assert stage.room.desks[intent.agent].unproven == {}
+        assert len(stage.venue.placed) == 1
+
+    VenueStage().play(script)
+
+
+def test_patience_begins_when_the_sending_call_ends_not_when_it_was_decided() -> None:
+    async def script(stage: VenueStage) -> None:
+        stage.venue.place_s = 30
+        stage.start_looking()
+        sending = asyncio.create_task(stage.send())
+        await asyncio.sleep(29)  # three times its patience after it was decided
+        (intent,) = (order.intent for desk in stage.room.desks.values() for order in desk.state.orders.values())
+        assert len(stage.asked(intent.id)) >= 2
+        assert end_of(stage, intent) is None
+        await sending
+        await asyncio.sleep(PATIENCE_MS / 1000 - 0.5)
+        assert end_of(stage, intent) is None
+        await asyncio.sleep(2)
+        assert end_of(stage, intent) is CloseReason.NEVER_SENT
+
+    VenueStage().play(script)
+
+
+def test_an_order_whose_intent_is_still_on_its_way_to_the_disk_is_not_closed() -> None:
+    async def script(stage: VenueStage) -> None:
+        approved = stage.decide()
+        stage.journal.gate.clear()
+        sending = asyncio.create_task(stage.dispatcher.carry_out(approved, stage.clock.now_ms()))
+        stage.start_looking()
+        await asyncio.sleep(3 * PATIENCE_MS / 1000)
+        intent = approved[0].intent
+        assert len(stage.asked(intent.id)) >= 2
+        assert end_of(stage, intent) is None
+        stage.journal.gate.set()
+        await sending
+        assert stage.venue.placed == []  # so late it does not leave any more
+        assert end_of(stage, intent) is CloseReason.REJECTED
+
+    VenueStage().play(script)
+
+
+def test_what_counts_is_when_the_venue_was_asked_not_when_it_answered() -> None:
+    async def script(stage: VenueStage) -> None:
+        stage.venue.look_up_s = PATIENCE_MS / 1000
+        (intent,) = await stage.send()
+        await asyncio.sleep(3)
+        looking = asyncio.create_task(stage.reconciler.look())
+        await asyncio.sleep(0.1)  # asked, and then it turns up
+        stage.has(intent, stage.accepted(intent))
+        await looking
+        assert end_of(stage, intent) is None
+        await asyncio.sleep(1)
+        await stage.reconciler.look()
+        assert isinstance(desk_of(stage, intent).orders[intent.id], Working)
+
+    VenueStage().play(script)
+
+
+def test_an_order_the_venue_once_accepted_is_not_closed_because_it_forgot_it() -> None:
+    async def script(stage: VenueStage) -> None:
+        stage.start_looking()
+        (intent,) = await stage.send()
+        await stage.dispatcher.take([stage.accepted(intent)])
+        await asyncio.sleep(SILENT_MS_MAX / 1000 + 60)
+        assert 2 <= len(stage.asked(intent.id)) <= 8
+        assert isinstance(desk_of(stage, intent).orders[intent.id], Working)
+
+    VenueStage().play(script)
+
+
+def test_a_rejected_order_is_proven_by_a_venue_that_does_not_know_it() -> None:
+    async def script(stage: VenueStage) -> None:
+        stage.start_looking()
+        approved = stage.decide()
+        await asyncio.sleep(2.5)
+        await stage.dispatcher.carry_out(approved, approved[0].intent.decided_at)
+        intent = approved[0].intent
+        assert end_of(stage, intent) is CloseReason.REJECTED
+        assert list(stage.room.desks[intent.agent].unproven) == [intent.id]
+        await asyncio.sleep(PATIENCE_MS / 1000 + 2)
+        assert stage.room.desks[intent.agent].unproven == {}
+        assert end_of(stage, intent) is CloseReason.REJECTED
+
+    VenueStage().play(script)
+
+
+def test_no_position_is_settled_before_its_order_is_proven_to_be_over() -> None:
+    async def script(stage: VenueStage) -> None:
+        (intent,) = await stage.send()
+        first, lost = stage.matched(intent, "5"), stage.matched(intent, "5", 2)
+        heard = [stage.accepted(intent), first, stage.confirmed(first), stage.closed(intent)]
+        stage.has(intent, stage.accepted(intent), first, stage.confirmed(first), lost, stage.closed(intent))
+        await stage.dispatcher.take(heard)
+        await asyncio.sleep(840 + 10)
+        stage.venue.answers = False
+        stage.start_looking()
+        await stage.dispatcher.publish(resolved(MARKET))
+        await asyncio.sleep(20)
+        await stage.dispatcher.tick(stage.clock.now_ms())
+        assert len(stage.of(MarketSettled)) == 1
+        assert not stage.of(TradeSettled)
+
+        stage.venue.answers = True
+        await asyncio.sleep(120)  # the second fill is found, and not final
+        await stage.dispatcher.tick(stage.clock.now_ms())
+        assert not stage.of(TradeSettled)
+        stage.has(intent, stage.confirmed(lost))
+        await asyncio.sleep(60)
+        await stage.dispatcher.tick(stage.clock.now_ms())
+        (settled,) = stage.of(TradeSettled)
+        assert settled.shares == first.shares + lost.shares
+
+    VenueStage().play(script)
+
+
+# -- how much is asked ------------------------------------------------------------------------------------------------
+
+
+def test_look_ups_without_an_answer_back_off() -> None:
+    async def script(stage: VenueStage) -> None:
+        (intent,) = await stage.send()
+        stage.venue.lookup_patience_ms = 10**9
+        stage.start_looking()
+        await asyncio.sleep(300)
+        waits = [later - earlier for earlier, later in pairwise(stage.asked(intent.id))]
+        assert waits == sorted(waits)
+        assert waits[0] < 3_000
+        assert waits[-1] == AGAIN_MS_MAX
+
+    VenueStage().play(script)
+
+
+def test_a_round_has_a_bounded_number_of_look_ups_and_the_rest_come_in_the_next() -> None:
+    async def script(stage: VenueStage) -> None:
+        intents = await stage.send()
+        assert len(intents) > LOOK_UPS_MAX
+        for intent in intents:
+            stage.has(intent, stage.accepted(intent))
+        await asyncio.sleep(3)
+        await stage.reconciler.look()
+        assert len(stage.venue.asked) == LOOK_UPS_MAX
+        await stage.reconciler.look()
+        assert {order for _, order in stage.venue.asked} == {intent.id for intent in intents}
+        assert len(stage.venue.asked) == len(intents)
+
+    VenueStage(agents=LOOK_UPS_MAX + 5).play(script)
+
+
+def test_a_venue_that_does_not_answer_is_not_asked_for_the_others_in_this_round() -> None:
+    async def script(stage: VenueStage) -> None:
+        await stage.send()
+        await asyncio.sleep(3)
+        stage.venue.answers = False
+        await stage.reconciler.look()
+        assert len(stage.venue.asked) == 1
+
+    VenueStage(agents=3).play(script)
+
+
+def test_while_the_circuit_is_open_only_its_probe_is_asked() -> None:
+    async def script(stage: VenueStage) -> None:
+        stage.venue.answers = False
+        await stage.send()
+        stage.start_looking()
+        await asyncio.sleep(20)
+        (paused,) = stage.of(TradingPaused)
+        assert paused.breaker == "venue_calls"
+        before = len(stage.venue.asked)
+        await asyncio.sleep(60)
+        assert len(stage.venue.asked) - before <= 12  # without the circuit a call a second
+
+    VenueStage(agents=10).play(script)
+
+
+# -- strays -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_order_that_turns_up_after_it_was_closed_is_cancelled_until_the_venue_has_heard() -> None:
+    async def script(stage: VenueStage) -> None:
+        stage.start_looking()
+        (intent,) = await stage.send()
+        await asyncio.sleep(PATIENCE_MS / 1000 + 5)
+        assert end_of(stage, intent) is CloseReason.NEVER_SENT
+        stage.venue.answers = False
+        await stage.dispatcher.take([stage.accepted(intent)])
+        await asyncio.sleep(3)
+        assert stage.venue.cancelled == []
+        stage.venue.answers = True
+        await asyncio.sleep(30)
+        assert stage.venue.cancelled == [intent.id]
+        await asyncio.sleep(10)
+        assert stage.venue.cancelled == [intent.id]
+
+    VenueStage().play(script)
+
+
+# -- at start-up ------------------------------------------------------------------------------------------------------
+
+
+def test_at_start_up_every_open_order_is_looked_up_once() -> None:
+    async def script(stage: VenueStage) -> None:
+        intents = await stage.send()
+        lost, open_there, known = intents
+        fill = stage.matched(open_there)
+        stage.has(open_there, stage.accepted(open_there), fill)
+        stage.has(known, stage.accepted(known))
+        await asyncio.sleep(60)
+        stage.venue.lookup_patience_ms = 0
+        stage.restart()
+        stage.venue.asked.clear()
+        assert await stage.reconciler.look_at_all() == 1
+        assert sorted(order for _, order in stage.venue.asked) == sorted(intent.id for intent in intents)
+        assert end_of(stage, lost) is CloseReason.NEVER_SENT
+        assert desk_of(stage, open_there).orders[open_there.id] == Working(
+            intent=open_there, filled=fill.shares, spent=stage.room.desks[open_there.agent].state.invested
+        )
+
+    VenueStage(agents=3).play(script)
+
+
+def test_an_order_of_the_former_process_may_turn_up_until_patience_after_this_one_began() -> None:
+    async def script(stage: VenueStage) -> None:
+        (intent,) = await stage.send()
+        await asyncio.sleep(60)
+        stage.restart()
+        assert await stage.reconciler.look_at_all() == 0
+        assert isinstance(desk_of(stage, intent).orders[intent.id], Intended)
+        stage.start_looking()
+        await asyncio.sleep(PATIENCE_MS / 1000 + 2)
+        assert end_of(stage, intent) is CloseReason.NEVER_SENT
+
+    VenueStage().play(script)
+
+
+def test_at_start_up_a_venue_that_does_not_answer_is_asked_once() -> None:
+    async def script(stage: VenueStage) -> None:
+        await stage.send()
+        stage.venue.answers = False
+        stage.restart()
+        stage.venue.asked.clear()
+        assert await stage.reconciler.look_at_all() == 0
+        assert len(stage.venue.asked) == 1
+
+    VenueStage(agents=3).play(script)
+
+
+# -- what it never does -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answers", [True, False])
+@pytest.mark.parametrize("takes_orders", [True, False])
+def test_it_never_places_anything_whatever_the_venue_does(answers: bool, takes_orders: bool) -> None:
+    async def script(stage: VenueStage) -> None:
+        stage.venue.answers, stage.venue.takes_orders = answers, takes_orders
+        intents = await stage.send()
+        placed = list(stage.venue.placed)
+        stage.has(intents[0], stage.accepted(intents[0]))
+        stage.start_looking()
+        await asyncio.sleep(120)
+        assert stage.venue.placed == placed
+        stage.restart()
+        await stage.reconciler.look_at_all()
+        assert stage.venue.placed == placed
+        assert len({order for _, order in placed}) == len(placed)
+
+    VenueStage(agents=3).play(script)
+
+
+def test_nothing_is_asked_where_nothing_is_in_doubt() -> None:
+    async def script(stage: VenueStage) -> None:
+        stage.start_looking()
+        await asyncio.sleep(300)
+        assert stage.venue.asked == []
+
+    VenueStage().play(script)
+
+
+def test_what_is_remembered_of_orders_goes_with_their_end() -> None:
+    async def script(stage: VenueStage) -> None:
+        (intent,) = await stage.send()
+        fill = stage.matched(intent)
+        stage.has(intent, stage.accepted(intent), fill, stage.confirmed(fill), stage.closed(intent))
+        stage.start_looking()
+        await asyncio.sleep(10)
+        assert isinstance(desk_of(stage, intent).ended[intent.id], Closed)
+        assert (stage.dispatcher.sent_at, stage.dispatcher.doubtful, stage.reconciler._doubts) == ({}, {}, {})
+
+    VenueStage().play(script)
+
+
+def test_an_account_is_a_whole_story_once_the_order_and_all_its_fills_are_over() -> None:
+    async def script(stage: VenueStage) -> None:
+        (intent,) = await stage.send()
+        fill = stage.matched(intent)
+        so_far: list[VenueReply] = []
+        told = []
+        for reply in (stage.accepted(intent), fill, stage.closed(intent), stage.confirmed(fill)):
+            so_far.append(reply)
+            told.append(is_over(so_far))
+        assert told == [False, False, False, True]
+        assert {type(reply) for reply in so_far} == {OrderAccepted, FillMatched, OrderClosed, FillConfirmed}
+        assert PROBE not in [intent.id for intent in await stage.send()]
+
+    VenueStage().play(script)
