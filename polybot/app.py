@@ -19,6 +19,7 @@ from polybot.domain.units import Millis, Money
 from polybot.floor.board import Board, RunInfo
 from polybot.floor.closing import Closing
 from polybot.floor.player import play
+from polybot.floor.status import LeadStatus
 from polybot.floor.teller import tell
 from polybot.floor.watchdog import Vital
 from polybot.house import House, HouseTerms, restore
@@ -95,6 +96,7 @@ async def run_floor(
         _fence(house, leadership)
         house.dispatcher.follow(tell)
         board = _board(house, stores, tape)
+        board.lead = lambda: _lead(leadership)
         url = await _open_page(settings, FloorSource(board, stores), stack, closing)
         on_open(
             OpenFloor(
@@ -120,8 +122,13 @@ async def run_floor(
         closing.begin("PostgreSQL's catching up")
         await stores.drain()
         await leadership.release()
-        facts = [entry.fact for entry in journal.read()] if finished else []
+        facts = await asyncio.to_thread(_all_facts, journal) if finished else []
     return RunOutcome(finished=finished, reason=reason, facts=facts, data_dir=settings.data_dir, tape=settings.tape)
+
+
+def _all_facts(journal: Journal) -> list[AnyFact]:
+    """For the report. In a thread: the page is still up, and a long journal takes seconds to read."""
+    return [entry.fact for entry in journal.read()]
 
 
 class _Ground(msgspec.Struct, frozen=True, kw_only=True):
@@ -294,6 +301,11 @@ def _board(house: House, stores: FloorStores, tape: TapeReader) -> Board:
         windows_total=len(tape.totals.markets) if tape.totals else None,
     )
     return board
+
+
+def _lead(leadership: Leadership) -> LeadStatus:
+    now = leadership.status()
+    return LeadStatus(footing=now.footing.value, epoch=now.epoch, holder=now.holder, standby=now.standby)
 
 
 async def _newest_memory(stores: FloorStores) -> FloorMemory | None:

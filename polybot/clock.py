@@ -70,10 +70,10 @@ class SteadyClock:
             self._note_back(self._now_ms - self._wall())
 
     def now_ms(self) -> Millis:
-        at = self._elapsed()
-        passed_ms = max(0.0, (at - self._at) * 1000)
-        self._at = max(at, self._at)
-        self._now_ms += passed_ms
+        at, passed_ms = self._elapsed(), 0.0
+        if at > self._at:
+            passed_ms, self._at = (at - self._at) * 1000, at
+            self._now_ms += passed_ms
         off_ms = self._wall() - self._now_ms
         if off_ms > JUMP_MS:
             self._ahead(off_ms)
@@ -81,7 +81,8 @@ class SteadyClock:
             self._ahead_since = None
             bound = passed_ms * SLEW_SHARE
             self._now_ms += min(max(off_ms, -bound), bound)
-            self._watch_back(off_ms)
+            if self._is_behind or off_ms < -JUMP_MS:
+                self._watch_back(off_ms)
         return Millis(int(self._now_ms))
 
     def monotonic(self) -> float:

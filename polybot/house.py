@@ -18,7 +18,7 @@ from polybot.domain.errors import BadInput
 from polybot.domain.events import AnyFact, Journaled, MarketEvent, RunStarted
 from polybot.domain.ids import AgentId
 from polybot.domain.units import Millis, Money, format_units
-from polybot.floor.boss import Boss
+from polybot.floor.boss import WATCH_EVERY_S, Boss
 from polybot.floor.dispatch import Dispatcher
 from polybot.floor.reconciler import Reconciler
 from polybot.floor.supervisor import AgentSpec, Supervisor
@@ -60,6 +60,7 @@ class HouseTerms(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
     agent_hang_s: float = 10.0
     checkpoint_s: float = 30.0
+    watch_s: float = WATCH_EVERY_S
     lockstep: bool = False
 
 
@@ -106,6 +107,7 @@ class House:
         self.room = was.room
         self.room.absent.update(self.room.desks)  # until their agents run: nobody has looked at anything yet
         self._audit_kept = encode_audit(was.memory.audit)
+        self._kept: tuple[int, int, bool] | None = None
         self._auditor: AuditorAgent | None = None
         patience_s = LOCKSTEP_PATIENCE_FACTOR * terms.agent_hang_s
         self.dispatcher = Dispatcher(was.room, venue, journal, clock, lockstep=terms.lockstep, patience_s=patience_s)
@@ -115,7 +117,7 @@ class House:
         if self._reconciles:
             for desk in self.room.desks.values():
                 desk.prove_ends()
-        self.boss = Boss(was.room, self.dispatcher, clock, self._keep_checkpoint, terms.checkpoint_s)
+        self.boss = Boss(was.room, self.dispatcher, clock, self._keep_checkpoint, terms.checkpoint_s, terms.watch_s)
         self.supervisor = Supervisor(self._specs(), clock, self.boss.on_agent_change, random.Random(terms.seed))
         self._beside: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
@@ -225,11 +227,16 @@ class House:
             memory.take(entry)
 
     async def _keep_checkpoint(self) -> None:
-        memory = self.was.memory
-        if self._auditor is not None and self._auditor.caught_up:
+        """Unless nothing has happened since the last. A tape's position is where it goes on; a live feed has none."""
+        memory, audited = self.was.memory, self._auditor is not None and self._auditor.caught_up
+        now = (memory.seq, self.room.state.position if self.terms.lockstep else 0, audited)
+        if now == self._kept:
+            return
+        if self._auditor is not None and audited:
             memory.audit = self._auditor.memory
             self._audit_kept = encode_audit(memory.audit)
         else:
             memory.audit = decode_audit(self._audit_kept, self.room.limits)
         state = encode_memory(memory)
         await self._keep(memory.seq, self.room.state.position, self.clock.now_ms(), state)
+        self._kept = now

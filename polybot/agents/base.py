@@ -105,7 +105,8 @@ class Mailbox:
     def __init__(self, heart: Heart) -> None:
         self._heart = heart
         self._wakes: dict[tuple[MarketId, type], Wake] = {}
-        self._arrived = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
+        """The one trader's, while it waits: an Event would cost twice as much, and every market event comes by here."""
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
@@ -120,12 +121,13 @@ class Mailbox:
         self._wakes[key] = wake
         self._heart.work_arrived()
         self._idle.clear()
-        self._arrived.set()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def next(self) -> Wake:
         while not self._wakes:
-            self._arrived.clear()
-            await self._arrived.wait()
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
         return self._wakes.pop(next(iter(self._wakes)))
 
     def done(self) -> None:

@@ -22,6 +22,7 @@ from polybot.domain.events import (
     FillMatched,
     IntentRecorded,
     MarketSettled,
+    Verdict,
 )
 from polybot.domain.units import UNIT, Millis, Money
 from polybot.floor import reconciler
@@ -176,13 +177,13 @@ def _counts_twice(right: Any) -> Any:
 # -- windows, recovery, stores ----------------------------------------------------------------------------------------
 
 
-def _misses_nights(right: Any) -> Any:
-    """A window that ended while nobody ran is nobody's business."""
+def _records_who_was_there(right: Any) -> Any:
+    """Who was down for a window has nothing to say about it."""
 
-    def is_told(self: room.TradingRoom, market: Any, now: Millis) -> bool:
-        return bool(market.window_end <= now) or right(self, market, now)
+    def records(self: room.TradingRoom, now: Millis) -> Any:
+        return [record for record in right(self, now) if record.verdict is not Verdict.DOWN]
 
-    return is_told
+    return records
 
 
 def _never_looks_up(right: Any) -> Any:
@@ -253,7 +254,7 @@ BUGS: dict[str, Bug] = {
         ("market_known", gate, "_judge_moment", _trades_any_market),
         ("limits_kept", gate, "_judge_money", _forgets_the_others),
         ("fills_fit", intake.Intake, "_filled", _counts_twice),
-        ("window_recorded", room.TradingRoom, "_is_told", _misses_nights),
+        ("window_recorded", room.TradingRoom, "_window_records", _records_who_was_there),
         ("comes_to_rest", reconciler.Reconciler, "look", _never_looks_up),
         ("no_fact_lost", journal.SimJournal, "submit", _acknowledges_early),
         ("chain_whole", disk, "read_group", _believes_torn_writes),

@@ -11,18 +11,18 @@ T = TypeVar("T")
 class Call(asyncio.TimerHandle):
     """A callback that waits its turn; also the handle asyncio's own code cancels it by."""
 
-    __slots__ = ("at", "on_cancel")
+    __slots__ = ("at",)
 
     def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context) -> None:
-        """Sets only what is used: one is made for every step of every task. `at`: virtual seconds, of timers only."""
+        """Sets only what is used: one is made for every step of every task. `at`: virtual seconds, of timers only.
+
+        What asyncio has for its debug mode is never set.
+        """
         self._callback: Callable[..., object] = callback
         self._args: tuple[Any, ...] = args
         self._context: Context = context
         self._cancelled = False
-        self.on_cancel: Callable[[], None] | None = None
         self.at: float
-        self._repr = None
-        self._source_traceback = None
 
     def when(self) -> float:
         return self.at
@@ -31,8 +31,6 @@ class Call(asyncio.TimerHandle):
         if not self._cancelled:
             self._cancelled = True
             self._callback, self._args = _nothing, ()
-            if self.on_cancel is not None:
-                self.on_cancel()
 
 
 class Task(asyncio.Task[T]):

@@ -24,28 +24,28 @@ def ended_windows(seed: "Seed") -> list[MarketId]:
     ]
 
 
-def why_not_at_rest(seed: "Seed", process: "Process") -> str:
-    """What the floor still waits for, in words; empty once it is at rest."""
+def why_not_at_rest(seed: "Seed", process: "Process") -> Violated | None:
+    """What the floor still waits for, as what it will be if it waits for ever; None once it is at rest."""
     house, seen = process.house, seed.invariants
     if house is None:
-        return "the floor is not open yet"
+        return Violated("comes_to_rest", "the floor is not open yet")
     if not seed.exchange.is_quiet:
-        return "orders or fills are under way at the venue"
+        return Violated("comes_to_rest", "orders or fills are under way at the venue")
     if seen.open or seen.fills:
-        return f"open orders and fills: {', '.join([*seen.open, *seen.fills])}"
+        return Violated("comes_to_rest", f"open orders and fills: {', '.join([*seen.open, *seen.fills])}")
     for desk in house.room.desks.values():
         if desk.unproven:
-            return f"orders not proven over: {', '.join(desk.unproven)}"
+            return Violated("comes_to_rest", f"orders not proven over: {', '.join(desk.unproven)}")
     for market in ended_windows(seed):
         if market not in seen.payouts:
-            return f"{market} is not settled"
+            return Violated("comes_to_rest", f"{market} is not settled")
         missing = [agent for agent in house.room.desks if (agent, market) not in seen.recorded]
         if missing:
-            return f"{market} has no record of {', '.join(missing)}"
+            return Violated("window_recorded", f"{market} has no record of {', '.join(missing)}")
     behind = len(seed.disk.rows) - len(seed.database.rows)
     if behind:
-        return f"the database is {behind} rows behind"
-    return "" if house.dispatcher.settled else "facts are on their way"
+        return Violated("store_equal", f"the database is {behind} rows behind")
+    return None if house.dispatcher.settled else Violated("comes_to_rest", "facts are on their way")
 
 
 def require_rest(seed: "Seed", process: "Process") -> None:

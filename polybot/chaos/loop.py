@@ -7,13 +7,14 @@ exchange, the disk) and the processes in it, one `Life` each; a life can be ende
 
 import asyncio
 import gc
-import heapq
 import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import Context, copy_context
 from enum import Enum
+from functools import partial
+from heapq import heapify, heappop, heappush
 from types import TracebackType
 from typing import Any, Self, TypeVar, TypeVarTuple
 
@@ -28,7 +29,8 @@ NEVER = float("inf")
 STEPS_NEVER = 1 << 62
 SPIN_STEPS_MAX = 500_000
 """So many steps within a virtual second are a livelock: somebody polls and hardly sleeps."""
-CANCELLED_TIMERS_MIN = 200
+TIMERS_MIN = 400
+"""Cancelled timers are swept out when there are so many timers, or twice as many as were left the last time."""
 UNHANDLED_KEPT = 20
 
 
@@ -51,6 +53,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """`collect_at_death`: run the garbage collector at each end of a life, for use with gc.disable()."""
         self._running = False
         super().__init__()
+        self.create_future = partial(asyncio.Future, loop=self)  # type: ignore[method-assign]
         self.steps = 0
         self.lives = 0
         self.unhandled: list[str] = []
@@ -61,10 +64,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.thread_seconds: Callable[[], float] = _at_once
         """How long a function handed to a thread takes; it runs in the middle of that time."""
         self._collect_at_death = collect_at_death
-        self._now = start_s
+        self.now = start_s
+        """Virtual seconds since the world began; to be read only."""
         self._queue: deque[Call] = deque()
         self._timers: list[tuple[float, int, Call]] = []
-        self._timers_made = self._timers_cancelled = 0
+        self._timers_made = 0
+        self._sweep_at = TIMERS_MIN
         self._tasks_made = 0
         self._batch = 0  # callbacks left of the present round
         self._second_ends = start_s + 1.0
@@ -82,7 +87,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         """Virtual seconds since the world began."""
-        return self._now
+        return self.now
 
     def call_soon(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
@@ -103,10 +108,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_later(
         self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        return self._set_timer(self.now + delay, callback, args, context)
 
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self._set_timer(when, callback, args, context)
+
+    def _set_timer(
+        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
     ) -> asyncio.TimerHandle:
         if context is None:
             context = copy_context()
@@ -114,9 +124,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         call.at = when
         life = context.get(LIFE)
         if life is None or not life.dead:
-            call.on_cancel = self._count_cancelled
+            if len(self._timers) >= self._sweep_at:
+                self._sweep()
             self._timers_made += 1
-            heapq.heappush(self._timers, (when, self._timers_made, call))
+            heappush(self._timers, (when, self._timers_made, call))
         return call
 
     def create_task(
@@ -148,8 +159,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             await asyncio.sleep(seconds / 2)
         return result
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = staticmethod(bool)  # False; it is asked for every future, so without a frame of its own
 
     def is_running(self) -> bool:
         return self._running
@@ -236,20 +246,23 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _run(
         self, until: "asyncio.Future[Any] | None", until_step: int, until_time: float, spin_steps_max: int
     ) -> Ended:
+        queue, timers = self._queue, self._timers
         while True:
             if until is not None and not self._batch and until.done():
                 return Ended.DONE
             if self.steps >= until_step:
                 return Ended.STEP
             if not self._batch:
-                if not self._queue and not self._move_on(until_time):
-                    self._now = max(self._now, until_time)
+                if not queue and not self._move_on(until_time):
+                    self.now = max(self.now, until_time)
                     return Ended.TIME
-                if self._timers and self._timers[0][0] <= self._now:
-                    self._take_due_timers()
-                self._batch = len(self._queue)
+                while timers and timers[0][0] <= self.now:
+                    call = heappop(timers)[2]
+                    if not call._cancelled:
+                        queue.append(call)
+                self._batch = len(queue)
             if self.steps - self._second_began_at > spin_steps_max:
-                raise LoopStuck(f"livelock: {spin_steps_max} steps by {self._now:.6f} s; {self._who_waits()}")
+                raise LoopStuck(f"livelock: {spin_steps_max} steps by {self.now:.6f} s; {self._who_waits()}")
             self._look_at_step = until_step
             self._run_batch()
 
@@ -275,34 +288,21 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Nothing is ready: jump to the next timer. False if that lies beyond `until_time`."""
         timers = self._timers
         while timers and timers[0][2]._cancelled:
-            self._timers_cancelled -= 1
-            heapq.heappop(timers)
+            heappop(timers)
         if not timers and until_time == NEVER:
-            raise LoopStuck(f"deadlock at {self._now:.6f} s: nothing is ready and no timer runs; {self._who_waits()}")
+            raise LoopStuck(f"deadlock at {self.now:.6f} s: nothing is ready and no timer runs; {self._who_waits()}")
         if not timers or timers[0][0] > until_time:
             return False
-        self._now = max(self._now, timers[0][0])
-        if self._now >= self._second_ends:
-            self._second_ends, self._second_began_at = self._now + 1.0, self.steps
+        self.now = max(self.now, timers[0][0])
+        if self.now >= self._second_ends:
+            self._second_ends, self._second_began_at = self.now + 1.0, self.steps
         return True
 
-    def _take_due_timers(self) -> None:
-        timers = self._timers
-        while timers and timers[0][0] <= self._now:
-            call = heapq.heappop(timers)[2]
-            call.on_cancel = None
-            if call._cancelled:
-                self._timers_cancelled -= 1
-            else:
-                self._queue.append(call)
-
-    def _count_cancelled(self) -> None:
-        """A handle says so; cancelled timers are swept out when they are most of what is kept."""
-        self._timers_cancelled += 1
-        if self._timers_cancelled > CANCELLED_TIMERS_MIN and self._timers_cancelled * 2 > len(self._timers):
-            self._timers = [timer for timer in self._timers if not timer[2]._cancelled]
-            heapq.heapify(self._timers)
-            self._timers_cancelled = 0
+    def _sweep(self) -> None:
+        """Drop cancelled timers, so that what is kept stays within twice what still runs."""
+        self._timers[:] = [timer for timer in self._timers if not timer[2]._cancelled]
+        heapify(self._timers)
+        self._sweep_at = max(TIMERS_MIN, 2 * len(self._timers))
 
     def _who_waits(self) -> str:
         waiting = sorted(task.get_name() for task in asyncio.all_tasks(self))
@@ -340,9 +340,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._queue.clear()
         self._queue.extend(batch + later)
         self._batch = len(batch)
-        self._timers = [timer for timer in self._timers if not timer[2]._cancelled and _is_of_the_living(timer[2])]
-        heapq.heapify(self._timers)
-        self._timers_cancelled = 0
+        self._timers[:] = [timer for timer in self._timers if not timer[2]._cancelled and _is_of_the_living(timer[2])]
+        heapify(self._timers)
 
     def _throw_away(self, life: Life) -> None:
         """Close the coroutines of a dead life, oldest task first. Their `finally` blocks run and meet shut doors."""

@@ -49,6 +49,8 @@ class World:
         self._first = start_ms // WINDOW_MS
         self._paths = {asset: PricePath(Random(f"{seed}/path/{asset}")) for asset in assets}
         self._streams: list[tuple[int, int, Stream]] = []
+        self.next_at = Millis(0)
+        """When the next thing happens."""
         self._number = 0
         for asset in assets:
             self._add(start_ms, self._calendar(asset))
@@ -59,11 +61,6 @@ class World:
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
-    @property
-    def next_at(self) -> Millis:
-        """When the next thing happens."""
-        return Millis(self._streams[0][0])
-
     def step(self) -> list[MarketEvent]:
         """What happens at `next_at`, which moves on."""
         at, number, stream = self._streams[0]
@@ -73,6 +70,7 @@ class World:
             heapq.heappop(self._streams)
         else:
             heapq.heapreplace(self._streams, (following, number, stream))
+        self.next_at = Millis(self._streams[0][0])
         return events
 
     def advance(self, now: int) -> Iterator[MarketEvent]:
@@ -83,11 +81,13 @@ class World:
 
     def come_to(self, now: int) -> None:
         """Nothing more happens up to `now`: what is read now is dated so."""
-        self.now = Millis(max(self.now, now))
+        if now > self.now:
+            self.now = Millis(now)
 
     def _add(self, at: int, stream: Stream) -> None:
         self._number += 1
         heapq.heappush(self._streams, (at, self._number, stream))
+        self.next_at = Millis(self._streams[0][0])
 
     # -- what may be asked --------------------------------------------------------------------------------------------
 

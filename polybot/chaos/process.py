@@ -32,8 +32,12 @@ if TYPE_CHECKING:
 
 WATCHDOG_S = 5.0
 SHOW_S = 10.0
-PACE = FeedPace(tick_s=0.5, look_s=1.0)
-"""Half as often as a live floor looks: a simulated hour costs half as much."""
+PACE = FeedPace(tick_s=1.0, look_s=1.5)
+IDLE_S, FLUSH_S = 15.0, 5.0
+"""How often an idle projector asks the database, and the bus looks whether there is anything to send.
+
+All of these look less often than a live floor's: what is hunted happens between awaits, and polls cost the most.
+"""
 STALL_EXIT_S = 30.0
 
 
@@ -69,11 +73,10 @@ class Process:
         chance = random.Random(life.number)
         feeder = Feeder(feed, house.dispatcher, clock, chance, pace=PACE, clock_notes=clock.take_notes)
         circuit = _circuit("database", DATABASE_CIRCUIT, clock)
-        self.projector = Projector(journal, seed.database.door(life), clock, circuit, chance)
+        self.projector = Projector(journal, seed.database.door(life), clock, circuit, chance, idle_s=IDLE_S)
         self._journal = journal
-        bus = Bus(
-            SimLine(seed.faults, seed.clock.true_ms, life), clock, _circuit("redis", REDIS_CIRCUIT, clock), chance
-        )
+        line, circuit = SimLine(seed.faults, seed.clock.true_ms, life), _circuit("redis", REDIS_CIRCUIT, clock)
+        bus = Bus(line, clock, circuit, chance, flush_seconds=FLUSH_S)
         parts = [
             self._project(self.projector),
             bus.run(),

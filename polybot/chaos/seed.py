@@ -92,6 +92,8 @@ class Seed:
             seed=number,
             mode="paper",
             source="chaos",
+            checkpoint_s=60.0,
+            watch_s=2.0,
         )
         self.invariants = Invariants(self.terms.limits, self.world.payout_up)
         self.may_trade = True
@@ -164,7 +166,7 @@ class Seed:
             while self.violation is None and not self._lived(end):
                 self._wait_for_restart()
                 if self.loop.time() > end + REST_S_MAX:
-                    raise Violated("comes_to_rest", f"after {self.result.lives} lives it still does not stop in order")
+                    raise Violated("never_stuck", f"after {self.result.lives} lives it still does not stop in order")
         except LoopStuck as stuck:
             self.fail(Violated("never_stuck", str(stuck)))
         except Violated as violated:
@@ -275,6 +277,8 @@ class Seed:
         wait = max(wait, self._off_until - self.loop.time())
         self._down_since = self.loop.time() if self._down_since is None else self._down_since
         self.loop.run(until_time=self.loop.time() + wait)
+        self._down_since = max(self._down_since, self._off_until)  # while the machine is off nobody can recover
+        self._down_since = max(self._down_since, self._off_until)  # while the machine is off nobody can recover
 
     def _note_recovery(self, process: Process, began: float) -> None:
         if process.trading_at is None:
@@ -293,7 +297,7 @@ class Seed:
         until = loop.time() + REST_S_MAX
         while (waits := why_not_at_rest(self, process)) and not ended.done():
             if loop.time() > until:
-                raise Violated("comes_to_rest", waits)
+                raise waits
             loop.run(until=ended, until_time=loop.time() + REST_LOOK_S)
         if ended.done():
             return

@@ -37,8 +37,12 @@ QUIET_BEFORE_MS = 20_000
 """Added to every gap before the window opens: little happens then."""
 
 QUIET_PACE = (2_500, 6_000)
-PACES = ((1_300, 2_000), (80, 400), QUIET_PACE)
+PACES = ((1_800, 1_600), (80, 400), QUIET_PACE)
 """Usual, burst and quiet: the shortest gap between two messages and what chance adds to it, in milliseconds."""
+PACE_ENDS = (0.04, 0.12, 0.04)
+"""How likely each ends with a message: bursts are most of what a simulated hour costs, so they are many and short."""
+TRADES = 0.22
+"""The share of messages that come with a trade; in a flurry all do."""
 
 
 Choice = TypeVar("Choice")
@@ -93,7 +97,7 @@ class Window:
         second = (at - market.window_start) // 1_000
         fair = fair_price(self.path[second] - self._strike, WINDOW_MS // 1_000 - second)
         events = self._quote(fair, at)
-        if at < self._flurry_until or rng() < 0.18:
+        if at < self._flurry_until or rng() < TRADES:
             events += self._trade(at)
         if not self.is_fine and not FINE_BELOW <= fair <= FINE_ABOVE:
             self.is_fine = True
@@ -106,7 +110,7 @@ class Window:
 
     def _gap(self) -> tuple[int, int]:
         """Bursts and quiet stretches; in a flurry of trades nobody is quiet."""
-        if self._rng.random() < 0.04:
+        if self._rng.random() < PACE_ENDS[self._pace]:
             chance = self._rng.random()
             self._pace = 0 if chance < 0.55 else 1 if chance < 0.80 else 2
         return PACES[self._pace] if self._pace != 2 or self._rng.random() < 0.7 else PACES[0]

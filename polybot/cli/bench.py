@@ -33,6 +33,10 @@ app = typer.Typer(help="The figures, with machine and versions.", invoke_without
 soak.add_to(app)
 
 
+def add_to(verbs: typer.Typer) -> None:
+    verbs.add_typer(app, name="bench")
+
+
 @app.callback()
 def bench(
     context: typer.Context,

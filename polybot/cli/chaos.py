@@ -28,6 +28,10 @@ app = typer.Typer(help="Hunt for what breaks the floor.", invoke_without_command
 chaos_real.add_to(app)
 
 
+def add_to(verbs: typer.Typer) -> None:
+    verbs.add_typer(app, name="chaos")
+
+
 @app.callback()
 def chaos(
     context: typer.Context,

@@ -21,6 +21,10 @@ app = typer.Typer(help="The floor's memory of record.", no_args_is_help=True)
 JournalArgument = Annotated[Path | None, typer.Argument(help="The journal; default: that of the data folder.")]
 
 
+def add_to(verbs: typer.Typer) -> None:
+    verbs.add_typer(app, name="journal")
+
+
 @app.command()
 def verify(path: JournalArgument = None) -> None:
     """Read the whole journal and check its chain of hashes; exit 1 and the place if it is damaged."""

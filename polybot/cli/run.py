@@ -10,8 +10,6 @@ from loguru import logger
 
 from polybot import log
 from polybot.app import OpenFloor, RunOutcome, run_floor
-from polybot.backtest.report_builder import build_report
-from polybot.backtest.report_text import render_text
 from polybot.cli.process import WatchedProcess
 from polybot.cli.terminal import PLAIN_EVERY_S, BottomLine, log_progress, progress_text
 from polybot.settings import Settings, load_settings
@@ -82,6 +80,10 @@ def _say_hello(floor: OpenFloor, settings: Settings) -> None:
 
 def _say_goodbye(outcome: RunOutcome) -> None:
     if outcome.finished:
+        # only now: a floor that starts has better things to do than to import what draws reports
+        from polybot.backtest.report_builder import build_report  # noqa: PLC0415
+        from polybot.backtest.report_text import render_text  # noqa: PLC0415
+
         sys.stdout.write(render_text(build_report(outcome.facts)))
         return
     typer.echo(

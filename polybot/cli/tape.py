@@ -15,6 +15,10 @@ from polybot.web.json_form import utc_text
 app = typer.Typer(help="Recorded markets: look at tapes, check them, make them.", no_args_is_help=True)
 
 
+def add_to(verbs: typer.Typer) -> None:
+    verbs.add_typer(app, name="tape")
+
+
 @app.command("import")
 def import_(
     source_format: Annotated[str, typer.Argument(metavar="FORMAT", help=f"One of: {', '.join(sorted(FORMATS))}.")],

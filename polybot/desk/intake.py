@@ -23,6 +23,9 @@ from polybot.domain.ids import AgentId, FillId, OrderId
 from polybot.domain.order import Closed, CloseReason, Intended, OrderState, Working
 from polybot.domain.units import Shares
 
+NOT_THERE = (CloseReason.NEVER_SENT, CloseReason.REJECTED)
+"""An order that ended like this is nowhere, as far as we were told: should it turn up, it is a stray."""
+
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
     """`facts` are the replies that are news, in an order every desk can take in.
@@ -85,7 +88,7 @@ class Intake:
                 self.taken.facts.append(reply)
 
     def _accepted(self, order: _Order, reply: OrderAccepted) -> None:
-        if order.reason is CloseReason.NEVER_SENT:
+        if order.reason in NOT_THERE:
             self.taken.strays.append(reply.order)  # it turned up after all, later than any order may
         elif order.intended:
             order.intended = False
@@ -106,7 +109,7 @@ class Intake:
             self.taken.doubtful.append(reply.order)
             self.taken.strangers.append(reply)
             return
-        if order.reason is CloseReason.NEVER_SENT:
+        if order.reason in NOT_THERE:
             self.taken.strays.append(reply.order)  # its acceptance may be lost: what is left of it may be open there
         if order.intended:  # its acceptance is late or lost, and no longer needed
             order.intended = False

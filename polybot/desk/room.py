@@ -28,6 +28,7 @@ from polybot.domain.events import (
     OrderClosed,
     OrderRejected,
     ReferencePriced,
+    RunStarted,
     SignalRefused,
     TradeAudited,
     TradeSettled,
@@ -67,6 +68,8 @@ class RoomState(msgspec.Struct, kw_only=True):
     """When capital was first allotted: windows that ended before were never ours."""
     told: dict[SeriesId, Millis] = {}
     """The end of the last window of each series whose story is over: older ones are not opened again."""
+    latest: Millis = Millis(0)
+    """The time of the last fact (intents aside): from there to the next start nobody was there."""
     day: DayBook = msgspec.field(default_factory=DayBook)
 
 
@@ -151,11 +154,25 @@ class TradingRoom:
         kind = type(fact)
         if kind not in NOTHING_FALLS_DUE and (kind not in ENDS_AN_ORDER or self._something_waits(fact.at)):
             self._looks_again = True
+        if isinstance(fact, AgentFact):
+            desk = self.desks.get(fact.agent)
+            if desk is not None:
+                desk.apply(fact)
+        else:
+            self._take(fact)
+        if kind is not IntentRecorded:  # which a running floor does not apply: its desk did, when it decided
+            self.state.latest = max(self.state.latest, fact.at)
+        if isinstance(fact, CapitalAllocated):
+            self.state.began = fact.at if self.state.began is None else self.state.began
+            self.state.day.deposit(fact.at, fact.moved)
+        if kind is TradeSettled or kind is CapitalAllocated or not self.state.day.covers(fact.at):
+            self.state.day.note(fact.at, self.equity())
+
+    def _take(self, fact: AnyFact) -> None:
+        """What concerns the floor, or every desk."""
         match fact:
-            case AgentFact(agent=agent):
-                desk = self.desks.get(agent)
-                if desk is not None:
-                    desk.apply(fact)
+            case RunStarted():
+                self._missed(self.state.latest, fact.at)
             case MarketOpened():
                 self._opened(fact)
             case MarketSettled():
@@ -168,18 +185,25 @@ class TradingRoom:
                 self.state.pauses.pop(fact.breaker, None)
             case TradingPaused(agent=agent) | TradingResumed(agent=agent) if agent in self.desks:
                 self.desks[agent].apply(fact)
-        if isinstance(fact, CapitalAllocated):
-            self.state.began = fact.at if self.state.began is None else self.state.began
-            self.state.day.deposit(fact.at, fact.moved)
-        if kind is TradeSettled or kind is CapitalAllocated or not self.state.day.covers(fact.at):
-            self.state.day.note(fact.at, self.equity())
+            case _:
+                pass
 
     def _opened(self, fact: MarketOpened) -> None:
         market = fact.market
         if market.id not in self.state.markets and market.window_end <= fact.at:
-            for desk in self._in_order:  # nobody was there: the floor itself was down for all of this window
-                desk.state.tally(market.id).missed += 1
+            self._miss(market.id)  # it is heard of only now that it is over
         self.state.markets[market.id] = market
+
+    def _missed(self, since: Millis, until: Millis) -> None:
+        """The floor itself was down from `since` to `until`: nobody was there for the windows in between."""
+        for market in self.state.markets.values():
+            if since <= market.window_start and market.window_end <= until:
+                self._miss(market.id)
+
+    def _miss(self, market: MarketId) -> None:
+        for desk in self._in_order:
+            if market not in desk.state.recorded:
+                desk.state.tally(market).missed += 1
 
     def _something_waits(self, at: Millis) -> bool:
         """Whether a window that is over still waits for a desk's last orders and fills."""

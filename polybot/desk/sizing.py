@@ -12,6 +12,8 @@ from polybot.domain.signal import Signal
 from polybot.domain.units import LOT, UNIT, Millis, Money, Price, Shares, floor_to_lot, floor_to_tick
 
 MANY = Shares(1_000_000 * UNIT)
+LOTS_OFF_MAX = 1_000
+"""The guess of `shares_within` is a lot or two off at any price a market has (0.001 and up)."""
 
 
 class Style(enum.StrEnum):
@@ -108,15 +110,19 @@ def _taker_limit(signal: Signal, best_ask: Price, market: Market, execution: Exe
 def shares_within(budget: Money, limit: Price, market: Market) -> Shares:
     """The most shares, in whole lots, whose worst cost at `limit` stays within `budget`.
 
-    Guessed from the cost of very many shares, where rounding no longer counts, then put right by a lot or two.
+    Guessed from the cost of very many shares, where rounding no longer counts, then put right by a lot or two. None
+    where that does not do: a price at which shares cost next to nothing is no price to trade at.
     """
     cost = market.fees.buy_cost_max
     overhead = cost(limit, Shares(0))
     if budget <= overhead:
         return Shares(0)
     shares = floor_to_lot((budget - overhead) * MANY // (cost(limit, MANY) - overhead))
-    while shares > 0 and cost(limit, shares) > budget:
-        shares = Shares(shares - LOT)
-    while cost(limit, Shares(shares + LOT)) <= budget:
-        shares = Shares(shares + LOT)
-    return shares
+    for _ in range(LOTS_OFF_MAX):
+        if cost(limit, shares) > budget:
+            shares = Shares(shares - LOT)
+        elif cost(limit, Shares(shares + LOT)) <= budget:
+            shares = Shares(shares + LOT)
+        else:
+            return shares
+    return Shares(0)

@@ -103,7 +103,7 @@ class DeskState(msgspec.Struct, kw_only=True):
     @property
     def reserved(self) -> Money:
         """What open orders may still cost."""
-        return Money(sum(_open_cost(order) for order in self.orders.values()))
+        return Money(sum(_open_cost(order) for order in self.orders.values())) if self.orders else Money(0)
 
     @property
     def cash(self) -> Money:

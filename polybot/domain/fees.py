@@ -10,6 +10,8 @@ from polybot.domain.units import UNIT, Money, Price, Shares, notional_ceil
 FEE_STEP = 10
 """Fees are rounded to 5 decimals of a pUSD, with a minimum of one such step (polymarket.md 5.5)."""
 FEE_EXPONENT_MAX = 4
+SCALES = tuple(UNIT ** (1 + 2 * exponent) for exponent in range(FEE_EXPONENT_MAX + 1))
+"""What a fee's numerator is in units of, by exponent."""
 WALK_LEVELS_MAX = 100
 """A taker order is filled from at most this many price levels, which bounds what fee rounding can add up to."""
 
@@ -36,7 +38,7 @@ class FeeSchedule(msgspec.Struct, frozen=True, kw_only=True):
         if self.rate == 0 or shares == 0:
             return Money(0)
         variance = (price * (UNIT - price)) ** self.exponent
-        scale = UNIT ** (1 + 2 * self.exponent)
+        scale = SCALES[self.exponent]
         numerator = shares * self.rate * variance
         steps = (2 * numerator + scale * FEE_STEP) // (2 * scale * FEE_STEP)
         return Money(max(steps, 1) * FEE_STEP)

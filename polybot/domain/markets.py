@@ -146,26 +146,24 @@ class MarketState:
         self._change([c for c in event.changes if c.outcome in in_time], event.at, event.received)
 
     def _change(self, changes: list[LevelChange], at: Millis, received: Millis) -> None:
-        touched = 0
+        books = self.books
+        last: dict[Outcome, LevelChange] = {}
         for change in changes:
-            book = self.books[change.outcome]
+            outcome = change.outcome
+            last[outcome] = change
             try:
-                book.change(change.side, change.price, change.size)
+                books[outcome].change(change.side, change.price, change.size)
             except BookError:
                 self.oddities.impossible += 1
-                book.contradict()
-            touched |= 1 << change.outcome
-        for change in changes:  # one message is one state of the venue: compare only when all of it is in
-            if touched & (1 << change.outcome):
-                touched &= ~(1 << change.outcome)
-                last = next(c for c in reversed(changes) if c.outcome is change.outcome)
-                book = self.books[change.outcome]
-                book.touch(at, received)
-                doubted = book.needs_snapshot
-                book.check(last.best_bid, last.best_ask)
-                if book.needs_snapshot and not doubted:
-                    self.oddities.contradicted += 1
-                self._after_book(book)
+                books[outcome].contradict()
+        for outcome, change in last.items():  # one message is one state of the venue: compare when all of it is in
+            book = books[outcome]
+            book.touch(at, received)
+            doubted = book.needs_snapshot
+            book.check(change.best_bid, change.best_ask)
+            if book.needs_snapshot and not doubted:
+                self.oddities.contradicted += 1
+            self._after_book(book)
 
     def ask(self, at: Millis) -> None:
         for book in self.books:

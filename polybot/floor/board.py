@@ -20,6 +20,7 @@ from polybot.floor.status import (
     RECENT_TRADES_MAX,
     AgentStatus,
     FloorStatus,
+    LeadStatus,
     LoopHealth,
     MarketStatus,
     PauseStatus,
@@ -71,6 +72,7 @@ class Board:
         self.circuit_looks: list[Callable[[], CircuitSnapshot]] = []
         """The breakers on outside dependencies besides the stores: the venue's calls, the market feed."""
         self.loop_health: Callable[[], LoopHealth] | None = None
+        self.lead: Callable[[], LeadStatus] | None = None
 
     # -- answering ----------------------------------------------------------------------------------------------------
 
@@ -116,6 +118,7 @@ class Board:
             journal=stores.journal(),
             circuits=tuple(self.circuits()),
             loop=self.loop_health() if self.loop_health is not None else None,
+            leadership=self.lead() if self.lead is not None else None,
         )
 
     def _unfit(self, stores: Stores) -> list[str]:
@@ -208,7 +211,7 @@ class Board:
 
 
 def _quote(book: Book, now: Millis) -> QuoteStatus:
-    age = now - book.received if book.received else None
+    age = book.age_ms(now) if book.received else None
     return QuoteStatus(bid=book.best_bid, ask=book.best_ask, book_state=book.state, book_age_ms=age)
 
 

@@ -45,9 +45,10 @@ class Boss:
         clock: Clock,
         keep_checkpoint: Callable[[], Awaitable[None]],
         checkpoint_s: float,
+        watch_s: float = WATCH_EVERY_S,
     ) -> None:
         self.room, self.dispatcher, self._clock = room, dispatcher, clock
-        self._keep_checkpoint, self._checkpoint_s = keep_checkpoint, checkpoint_s
+        self._keep_checkpoint, self._checkpoint_s, self._watch_s = keep_checkpoint, checkpoint_s, watch_s
         self._fatal: PolybotError | None = None
         self.last_look = clock.monotonic()
         """When it last looked after the floor, in the clock's monotonic seconds."""
@@ -95,13 +96,13 @@ class Boss:
 
     async def _watch(self, supervisor: Supervisor, last_checkpoint: float) -> NoReturn:
         while True:
-            await asyncio.sleep(WATCH_EVERY_S)
-            self.last_look = self._clock.monotonic()
+            await asyncio.sleep(self._watch_s)
+            now = self.last_look = self._clock.monotonic()
             failure = self._fatal or self.dispatcher.failure or supervisor.failure()
             if failure is not None:
                 raise FloorFailed(f"the floor cannot go on: {failure}") from failure
-            if self._clock.monotonic() - last_checkpoint >= self._checkpoint_s and self.dispatcher.settled:
-                last_checkpoint = self._clock.monotonic()
+            if now - last_checkpoint >= self._checkpoint_s and self.dispatcher.settled:
+                last_checkpoint = now
                 await self._keep_checkpoint()
 
     async def on_agent_change(self, spec: AgentSpec, state: AgentState, text: str) -> None:

@@ -64,6 +64,8 @@ class Dispatcher:
         self._errands: set[asyncio.Task[None]] = set()
         self._entrance = asyncio.Lock()
         self._intake = asyncio.Lock()
+        self._deciding = asyncio.Lock()
+        """What follows from the room's state is committed by one at a time, who looks at it anew."""
         self.doubtful: dict[OrderId, None] = {}
         """Orders of which the venue's word is missing or does not fit: the reconciler looks them up."""
         self.sent_at: dict[OrderId, Millis | None] = {}
@@ -114,8 +116,8 @@ class Dispatcher:
         await self.take(self.venue.observe(event, state))
         await self.commit_due(now)
         return [
-            self._wake(agent, Wake(event, affected, now))
-            for affected in self.room.affected(event, state)
+            self._wake(agent, wake)
+            for wake in [Wake(event, affected, now) for affected in self.room.affected(event, state)]
             for agent, desk in self.room.desks.items()
             if desk.wakes_on(type(event)) and agent in self._mailboxes
         ]
@@ -191,8 +193,13 @@ class Dispatcher:
             self.failure = self.failure or task.exception()
 
     async def commit_due(self, now: Millis) -> None:
-        while facts := self.room.due(now):
-            await self.commit(facts)
+        if self.room.due(now):
+            await self._see_through(self._commit_due(now))
+
+    async def _commit_due(self, now: Millis) -> None:
+        async with self._deciding:  # seen through even if the asker is stopped: the next would find it due again
+            while facts := self.room.due(now):
+                await self._commit(facts, self.room.state.position)
 
     async def note(self, severity: Severity, component: str, text: str) -> None:
         """Write a system event."""
@@ -206,7 +213,8 @@ class Dispatcher:
 
     async def _carry_out(self, verdicts: Sequence[DeskVerdict], now: Millis, position: int) -> None:
         orders = [verdict for verdict in verdicts if isinstance(verdict, Approved)]
-        self.sent_at |= dict.fromkeys((order.intent.id for order in orders), None)
+        if self.venue.may_lose_replies:  # else nobody reconciles, and nobody would forget them
+            self.sent_at |= dict.fromkeys((order.intent.id for order in orders), None)
         facts = [
             IntentRecorded(at=now, agent=verdict.intent.agent, intent=verdict.intent)
             if isinstance(verdict, Approved)
@@ -216,7 +224,8 @@ class Dispatcher:
         await self._commit(facts, position)
         for order in orders:
             await self._send(order, now)
-            self.sent_at[order.intent.id] = self.clock.now_ms()
+            if order.intent.id in self.sent_at:
+                self.sent_at[order.intent.id] = self.clock.now_ms()
 
     async def _send(self, order: Approved, now: Millis) -> None:
         intent = order.intent
@@ -250,7 +259,13 @@ class Dispatcher:
 
     async def commit_calls(self) -> None:
         """What the venue's answers, or their absence, mean for trading (R14)."""
-        await self.commit(self.calls.due())
+        if self.calls.due():
+            await self._see_through(self._commit_calls())
+
+    async def _commit_calls(self) -> None:
+        async with self._deciding:  # many calls may fail at once, and the floor is paused once
+            if facts := self.calls.due():
+                await self._commit(facts, self.room.state.position)
 
     async def drained(self) -> None:
         """Return when every follower with a feed has caught up."""

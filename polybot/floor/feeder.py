@@ -28,7 +28,8 @@ from polybot.venue.base import MarketFeed, VenueBusy, VenueUnavailable
 
 COMPONENT = "feed"
 TROUBLE = (VenueUnavailable, VenueBusy, TimeoutError)
-EVENTS_PER_YIELD = 50
+EVENTS_PER_YIELD = 10
+"""A burst is read without waiting; so many events at most go by before anything else gets its turn."""
 CATALOG_AHEAD_MS = 1_800_000
 RESOLUTION_S = 5.0
 """How often the catalogue is asked while a window that is over has no result: they come 20 to 90 s after the end."""
@@ -219,6 +220,8 @@ class Feeder:
 
     async def _follow(self) -> None:
         """Subscribe to the windows of now and next; of a new subscription nothing counts before its snapshot."""
+        if not self._commanding.locked() and followed_markets(self._floor.room, self._clock.now_ms()) == self._followed:
+            return
         async with self._commanding:
             wanted = followed_markets(self._floor.room, self._clock.now_ms())
             if wanted == self._followed:

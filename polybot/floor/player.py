@@ -9,7 +9,8 @@ from polybot.floor.dispatch import Dispatcher
 
 SLEEP_S_MIN = 0.002
 """Shorter waits are not worth a timer; they add up and are waited for together."""
-EVENTS_PER_YIELD = 50
+EVENTS_PER_YIELD = 10
+"""Where nothing is waited for, so many events at most go by before anything else gets its turn."""
 
 
 async def play(

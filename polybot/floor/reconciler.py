@@ -111,6 +111,8 @@ class Reconciler:
                 intent = known.intent
                 patience = ANSWER_MS_MAX if isinstance(known, Intended) else SILENT_MS_MAX
                 yield intent, Millis(min(intent.decided_at + patience, self._end(intent.market, now) + ANSWER_MS_MAX))
+            if not (waiting or desk.unproven or self.dispatcher.doubtful):
+                continue
             for order, ended in state.ended.items():
                 if order in waiting:
                     yield ended.intent, Millis(waiting[order] + FINAL_MS_MAX)

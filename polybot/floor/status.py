@@ -134,6 +134,19 @@ class LoopHealth(msgspec.Struct, frozen=True, kw_only=True):
     standstills: int = 0
 
 
+class LeadStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How firmly this floor leads its account (0004-one-floor.md). `epoch` 0: no database has confirmed it yet.
+
+    `footing`: firm, alone (trades without a lease), asleep or paused (does not trade), deposed. `standby`: another
+    instance is ready to take over.
+    """
+
+    footing: str
+    epoch: int
+    holder: str
+    standby: bool
+
+
 class FloorStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The floor at one moment.
 
@@ -179,6 +192,7 @@ class FloorStatus(msgspec.Struct, frozen=True, kw_only=True):
     circuits: tuple[CircuitSnapshot, ...] = ()
     """The breakers on outside dependencies; their times are of the clock each of them goes by."""
     loop: LoopHealth | None = None
+    leadership: LeadStatus | None = None
 
 
 # -- the past ---------------------------------------------------------------------------------------------------------

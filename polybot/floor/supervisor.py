@@ -219,4 +219,7 @@ class Supervisor:
 
     def failure(self) -> BaseException | None:
         """The first keeper's own fault, if any: then the floor cannot go on."""
-        return next((keeper.failure for keeper in self.keepers if keeper.failure is not None), None)
+        for keeper in self.keepers:
+            if (failure := keeper.failure) is not None:
+                return failure
+        return None

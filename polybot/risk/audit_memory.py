@@ -5,11 +5,12 @@ from collections.abc import Iterable
 
 import msgspec
 
-from polybot.domain.events import AnyFact, Journaled, TradeAudited
-from polybot.domain.ids import OrderId
-from polybot.risk.audit import Auditor
+from polybot.domain.events import AnyFact, Journaled, SystemNoted, TradeAudited
+from polybot.domain.units import Millis
+from polybot.risk.audit import AuditFact, Auditor
 
-Said = tuple[OrderId, bool, tuple[str, ...]]
+Said = tuple[Millis, str, bool, tuple[str, ...]]
+"""A verdict by what it says and the date of the fact it was found in: two alike on two facts are two."""
 
 
 class AuditMemory(msgspec.Struct, kw_only=True):
@@ -24,11 +25,11 @@ class AuditMemory(msgspec.Struct, kw_only=True):
     def catch_up(self, past: Iterable[Journaled]) -> list[AnyFact]:
         """Fold the facts after `seq`; the verdicts on them that are not among them (we died before writing them)."""
         said: Counter[Said] = Counter()
-        due: list[TradeAudited] = []
+        due: list[AuditFact] = []
         for entry in past:
-            if isinstance(entry.fact, TradeAudited):
+            if isinstance(entry.fact, AuditFact):
                 said[_said(entry.fact)] += 1
-            due += [fact for fact in self.books.apply(entry.fact) if isinstance(fact, TradeAudited)]
+            due += self.books.apply(entry.fact)
             self.seq = entry.seq
         missing: list[AnyFact] = []
         for verdict in due:
@@ -39,5 +40,9 @@ class AuditMemory(msgspec.Struct, kw_only=True):
         return missing
 
 
-def _said(verdict: TradeAudited) -> Said:
-    return verdict.order, verdict.passed, tuple(verdict.findings)
+def _said(verdict: AuditFact) -> Said:
+    match verdict:
+        case TradeAudited():
+            return verdict.at, verdict.order, verdict.passed, tuple(verdict.findings)
+        case SystemNoted():
+            return verdict.at, verdict.component, False, (verdict.text,)

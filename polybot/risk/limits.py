@@ -32,7 +32,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     call_failure_calls_min: int = 20
     """Fewer venue calls than this within the window are too few to judge."""
     call_failure_window_ms: int = 300_000
-    """How far back venue calls are counted, and for how long such a pause lasts."""
+    """How far back venue calls are counted; such a pause lasts until the venue answers again."""
     book_age_ms_max: int = 5_000
     """A book that was last known to be the venue's longer ago is stale; BOOK_AGE_MS_CEILING at most."""
     book_unchanged_ms_max: int = 60_000

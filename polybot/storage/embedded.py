@@ -22,6 +22,7 @@ from polybot.storage.embedded_process import (
     EmbeddedExtraMissingError,
     EmbeddedServerError,
     ServerStartError,
+    start_unless_killed,
     unusable,
 )
 from polybot.storage.embedded_valkey import EmbeddedValkey
@@ -76,13 +77,13 @@ async def start_servers(folder: Path, stack: AsyncExitStack, *, postgres: bool, 
     running: list[KeptServer] = []
     if valkey:
         bus = EmbeddedValkey(folder)
-        redis_url = await bus.start()
+        redis_url = await start_unless_killed(bus.start)
         stack.push_async_callback(bus.stop)
         running.append(bus)
         redis_cli_command = bus.redis_cli_command
     if postgres:
         database = EmbeddedPostgres(folder)
-        database_url = await database.start()
+        database_url = await start_unless_killed(database.start)
         stack.push_async_callback(database.stop)
         running.append(database)
         psql_command = database.psql_command

@@ -14,6 +14,7 @@ import asyncpg
 from polybot.storage.embedded_process import (
     START_SECONDS_MAX,
     DataFolderUnusableError,
+    ServerKilledError,
     ServerProcess,
     ServerStartError,
     end_leftovers,
@@ -30,6 +31,8 @@ SOCKET_PATH_BYTES_MAX = 103  # sun_path with its closing zero: 104 on macOS, 108
 MOVE_AWAY = "Move it away and start again: the journal holds the facts, and the database is filled from it anew."
 START_ATTEMPTS_MAX = 5
 RETRY_SECONDS = 0.3
+CUT_OFF = (asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, ConnectionError)
+"""What a client sees of a server, or of one of its processes, that was killed."""
 SETTINGS = {
     "listen_addresses": "",  # no port: who may enter the socket's folder (mode 0700) may connect, nobody else
     "unix_socket_permissions": "0700",
@@ -100,6 +103,8 @@ class EmbeddedPostgres:
             await self._start_server()
             try:
                 await self.create_database()
+            except CUT_OFF as error:
+                raise ServerKilledError(f"the embedded PostgreSQL was lost at its start: {error}") from error
             except (asyncpg.PostgresError, OSError) as error:
                 raise self._server.failure(f"has no database {DATABASE} and can't make it: {error}") from error
             started = True

@@ -10,11 +10,15 @@ from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+from loguru import logger
+
 from polybot.domain.errors import PolybotError
 
 LAUNCHER = Path(__file__).with_name("embedded_launch.py")
 START_SECONDS_MAX = 60.0  # crash recovery of a small database on a slow disk included
 POLL_SECONDS = 0.01
+STARTS_MAX = 3
+"""So often a server is started that is killed each time while its start is waited for."""
 LOG_BYTES_MAX = 1_000_000
 LOG_TAIL_LINES = 15
 REMEDIES = (
@@ -50,6 +54,10 @@ class DataFolderUnusableError(EmbeddedServerError):
 
 class ServerStartError(EmbeddedServerError):
     """The server ended, or was not ready in time; the text ends with the tail of its log."""
+
+
+class ServerKilledError(ServerStartError):
+    """Somebody killed it while its start was waited for: that says nothing against it, and another start may do."""
 
 
 class ServerProcess:
@@ -147,7 +155,12 @@ class ServerProcess:
         tail = self.log_tail()
         advice = next((remedy for sign, remedy in REMEDIES if sign in tail), self._remedy)
         text = f"the embedded {self._name} {what}. {advice}".rstrip()
-        return ServerStartError(f"{text}\nEnd of {self._log_file}:\n{tail or '(nothing)'}")
+        kind = ServerKilledError if self._was_killed else ServerStartError
+        return kind(f"{text}\nEnd of {self._log_file}:\n{tail or '(nothing)'}")
+
+    @property
+    def _was_killed(self) -> bool:
+        return self._process is not None and (self._process.returncode or 0) < 0
 
     def log_tail(self) -> str:
         """The last lines of what this launch wrote."""
@@ -158,6 +171,21 @@ class ServerProcess:
         except OSError as error:
             return f"(unreadable: {error})"
         return "\n".join(text.strip().splitlines()[-LOG_TAIL_LINES:])
+
+
+async def start_unless_killed(start: Callable[[], Awaitable[str]]) -> str:
+    """Start a server, once more where it was killed meanwhile; its URL. Raises what the last of STARTS_MAX starts did.
+
+    Under the running floor embedded_keeper.py does the same without an end; before there is a floor somebody waits.
+    """
+    for starts_left in reversed(range(STARTS_MAX)):
+        try:
+            return await start()
+        except ServerKilledError as error:
+            if starts_left == 0:
+                raise
+            logger.bind(action="embedded").warning("{}; it is started again", str(error).partition("\n")[0])
+    raise AssertionError("unreachable: the last start returns or raises")
 
 
 def wheel_folder(package: str) -> Path:

@@ -121,10 +121,11 @@ class Projector:
         chance: random.Random,
         *,
         batch_rows: int = BATCH_ROWS,
+        idle_s: float = IDLE_SECONDS,
     ) -> None:
         """`clock` tells wall time, for the status and the circuit; `chance` spreads the waits between tries."""
         self._journal, self._store, self._clock, self._chance = journal, store, clock, chance
-        self.circuit, self._batch_rows = circuit, batch_rows
+        self.circuit, self._batch_rows, self._idle_s = circuit, batch_rows, idle_s
         self._projected_seq = 0
         self._careful_until = 0
         self._level_at: Millis | None = None
@@ -157,7 +158,7 @@ class Projector:
             if carried is None:
                 await asyncio.sleep(self._pause_seconds())
             elif not carried:
-                await self._journal.wait_beyond(self._projected_seq, IDLE_SECONDS)
+                await self._journal.wait_beyond(self._projected_seq, self._idle_s)
 
     async def drain(self, seconds_max: float) -> int:
         """After `run` has ended: carry what is left, for at most `seconds_max`. Returns the rows still missing."""

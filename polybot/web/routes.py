@@ -25,6 +25,7 @@ STORE_SECONDS_MAX = 5.0
 HEALTH_FIELDS = (
     *("fit", "reasons", "paused", "run", "mode", "source", "version"),
     *("market_time", "market_time_ms", "wall_time", "wall_time_ms", "database", "redis", "journal", "circuits", "loop"),
+    "leadership",
 )
 HEALTH_AGENT_FIELDS = ("id", "role", "state", "last_beat_age_s", "restarts")
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from polybot.chaos.hunt import HuntPlan, hunt, run_here
 from polybot.chaos.result import SeedResult, slope_kb_per_day
 from polybot.chaos.tally import Tally
-from polybot.cli import app
+from polybot.cli import application
 from polybot.cli import chaos as chaos_command
 from tests.chaos import fake_seed
 from tests.chaos.fake_seed import EXITS, KILLED, SLOW, VIOLATED
@@ -66,7 +66,9 @@ def on_fake_seeds(monkeypatch: pytest.MonkeyPatch) -> CliRunner:
 
 
 def test_a_failing_hunt_shows_what_failed_and_how_to_see_it_again(on_fake_seeds: CliRunner) -> None:
-    shown = on_fake_seeds.invoke(app, ["chaos", "--seeds", "2", "--first", "2", "--days", "0.5", "--jobs", "1"])
+    shown = on_fake_seeds.invoke(
+        application(["chaos"]), ["chaos", "--seeds", "2", "--first", "2", "--days", "0.5", "--jobs", "1"]
+    )
     assert shown.exit_code == 1
     for part in ("seed 3 VIOLATED money_conserved", "fault disk_slow", "polybot chaos --seed 3 --days 0.5"):
         assert part in shown.output
@@ -74,7 +76,7 @@ def test_a_failing_hunt_shows_what_failed_and_how_to_see_it_again(on_fake_seeds:
 
 def test_a_hunt_without_a_finding_exits_with_0_and_says_the_figures(on_fake_seeds: CliRunner, tmp_path: Path) -> None:
     file = tmp_path / "results.jsonl"
-    shown = on_fake_seeds.invoke(app, ["chaos", "--seeds", "2", "--jobs", "1", "--json", str(file)])
+    shown = on_fake_seeds.invoke(application(["chaos"]), ["chaos", "--seeds", "2", "--jobs", "1", "--json", str(file)])
     assert shown.exit_code == 0, shown.output
     for part in ("2 seeds, no violation", "8, 6 ended by a kill", "median 1.50 s", "process_kill"):
         assert part in shown.output
@@ -82,7 +84,7 @@ def test_a_hunt_without_a_finding_exits_with_0_and_says_the_figures(on_fake_seed
 
 
 def test_one_seed_shows_its_hash(on_fake_seeds: CliRunner) -> None:
-    shown = [on_fake_seeds.invoke(app, ["chaos", "--seed", str(seed)]) for seed in (1, 1, VIOLATED)]
+    shown = [on_fake_seeds.invoke(application(["chaos"]), ["chaos", "--seed", str(seed)]) for seed in (1, 1, VIOLATED)]
     assert [one.exit_code for one in shown] == [0, 0, 1]
     expected: SeedResult = fake_seed.run_seed(1, hours=1.0)
     assert expected.event_log_hash in shown[0].output

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from polybot.cli import VERBS
+
 ROOT = Path(__file__).parents[2]
 TAPE = ROOT / "polybot/tapes/btc15m_l2.tape"
 
@@ -100,3 +102,25 @@ def test_every_verb_explains_itself(verb: str) -> None:
     done = polybot(verb, "--help")
     assert done.returncode == 0
     assert "Usage" in done.stdout
+
+
+def test_a_floor_that_starts_imports_nothing_that_only_other_verbs_and_reports_need() -> None:
+    program = "import sys, polybot.cli as c; c.application(['run']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    assert "polybot.app" in imported
+    others = {"plotly", "pyarrow", "numpy", "rich", "polybot.chaos", "polybot.bench", "polybot.backtest.report_text"}
+    assert imported & others == set()
+
+
+def test_every_verb_is_listed_with_what_it_does_and_answers_to_its_name() -> None:
+    listed = polybot("--help").stdout
+    for verb in VERBS:
+        assert f" {verb} " in listed
+        assert polybot(verb, "--help").stdout.split(None, 6)[4] == verb
+
+
+def test_a_word_that_is_no_verb_is_refused() -> None:
+    done = polybot("dance")
+    assert done.returncode == 2
+    assert "No such command 'dance'" in done.stderr

@@ -16,41 +16,30 @@ from polybot.domain.events import (
     FillMatched,
     IntentRecorded,
     Journaled,
+    MarketOpened,
+    MarketSettled,
     OrderAccepted,
+    OrderRejected,
     Severity,
     SystemNoted,
     TradingPaused,
+    VenueReply,
+    WindowRecorded,
 )
 from polybot.domain.ids import AgentId, OrderId
 from polybot.domain.units import Millis
-from polybot.floor.dispatch import Dispatcher
+from polybot.floor.dispatch import SEND_WITHIN_MS, Dispatcher
 from polybot.risk.limits import Limits
-from polybot.venue.base import VenueUnavailable
+from polybot.venue.base import VenueBusy, VenueUnavailable
 from polybot.venue.matching import Simulator, new_simulator_state
 from polybot.venue.paper import PaperVenue
 from tests.builders import Floor, a_plan, book, first_windows, listed, one_sided, resolved, shipped_floor
 from tests.facts import START
+from tests.floor.venues import ListJournal, VenueStage
 
 AGENT = AgentId("scripted")
 MARKET = one_sided()
 EVENTS = (listed(MARKET), book(MARKET, 60_000), book(MARKET, 62_000), resolved(MARKET))
-
-
-class ListJournal:
-    """A journal that is a list; `slow` takes a turn of the loop per append, as a disk does."""
-
-    def __init__(self) -> None:
-        self.kept: list[Journaled] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def append(self, facts: Sequence[AnyFact], position: int) -> list[Journaled]:
-        first = len(self.kept) + 1
-        rows = [Journaled(seq=first + n, position=position, fact=fact) for n, fact in enumerate(facts)]
-        self.kept += rows
-        await asyncio.sleep(0)
-        await self.gate.wait()
-        return rows
 
 
 class RunningFloor:
@@ -115,6 +104,8 @@ async def test_so_does_a_floor_of_five_scripted_agents_that_all_want_the_same():
 
 async def test_an_intent_is_durable_before_its_order_is_sent():
     class WatchedVenue:
+        may_lose_replies = False
+
         def __init__(self) -> None:
             self.journaled_at_sending: list[bool] = []
 
@@ -194,6 +185,8 @@ class TestNeverHalf:
 
 class TestAVenueThatDoesNotAnswer:
     class Mute:
+        may_lose_replies = False
+
         async def place(self, order: Any, now: Millis) -> None:
             raise VenueUnavailable("timed out")
 
@@ -267,3 +260,130 @@ async def test_fills_reach_the_feeds_in_the_order_of_the_journal():
         seqs = [(await feed.next()).seq for _ in range(len(floor.journal.kept) - before)]
         assert seqs == list(range(before + 1, len(floor.journal.kept) + 1))
         assert any(isinstance(fact, FillMatched) for fact in floor.facts)
+
+
+# -- what leaves, and what does not -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("disk_s", "leaves"), [(SEND_WITHIN_MS / 1000, True), (SEND_WITHIN_MS / 1000 + 0.01, False)])
+def test_an_order_leaves_only_within_two_seconds_of_its_decision(disk_s: float, leaves: bool) -> None:
+    async def script(stage: VenueStage) -> None:
+        (order,) = stage.decide()
+        stage.journal.gate.clear()
+        carrying = asyncio.create_task(stage.dispatcher.carry_out([order], stage.clock.now_ms()))
+        await asyncio.sleep(disk_s)
+        stage.journal.gate.set()
+        await carrying
+        assert [placed for _, placed in stage.venue.placed] == [order.intent.id] * leaves
+        texts = [fact.text for fact in stage.of(OrderRejected)]
+        assert texts == [] if leaves else ["not sent: the disk took 2010 ms over it, the book has moved on"]
+        assert (stage.room.exposure() > 0) is leaves
+
+    VenueStage().play(script)
+
+
+def test_an_order_a_busy_venue_did_not_take_is_over_and_its_money_free() -> None:
+    async def script(stage: VenueStage) -> None:
+        stage.venue.takes_orders, stage.venue.error = False, VenueBusy("429 Too Many Requests")
+        (intent,) = await stage.send()
+        (rejected,) = stage.of(OrderRejected)
+        assert (rejected.order, rejected.text) == (intent.id, "429 Too Many Requests")
+        assert stage.room.exposure() == 0
+        assert stage.dispatcher.doubtful == {}
+        assert len(stage.venue.placed) == 1
+
+    VenueStage().play(script)
+
+
+def test_an_order_decided_by_a_floor_that_was_deposed_meanwhile_is_not_sent_but_looked_up() -> None:
+    async def script(stage: VenueStage) -> None:
+        (order,) = stage.decide()
+        stage.room.fence = lambda: False
+        await stage.dispatcher.carry_out([order], stage.clock.now_ms())
+        assert stage.venue.placed == []
+        assert list(stage.dispatcher.doubtful) == [order.intent.id]
+
+    VenueStage().play(script)
+
+
+# -- many at once -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_due_is_committed_once_though_time_and_events_come_in_at_once() -> None:
+    async def script(stage: VenueStage) -> None:
+        await asyncio.sleep(900)
+        now = stage.clock.now_ms()
+        stage.journal.gate.clear()
+        entering = [
+            asyncio.create_task(errand)
+            for errand in (
+                stage.dispatcher.tick(now),
+                stage.dispatcher.publish(resolved(MARKET)),
+                stage.dispatcher.tick(now),
+                stage.dispatcher.publish(listed(one_sided(1), now)),
+                stage.dispatcher.tick(now),
+            )
+        ]
+        await asyncio.sleep(1)
+        stage.journal.gate.set()
+        await asyncio.gather(*entering)
+        assert len(stage.of(WindowRecorded)) == 3
+        assert [fact.market.id for fact in stage.of(MarketOpened)] == [MARKET.id, one_sided(1).id]
+        assert len(stage.of(MarketSettled)) == 1
+
+    VenueStage(agents=3).play(script)
+
+
+def test_what_is_due_is_committed_once_though_whoever_asked_for_it_is_stopped_meanwhile() -> None:
+    async def script(stage: VenueStage) -> None:
+        await asyncio.sleep(900)
+        stage.journal.gate.clear()
+        stopped = asyncio.create_task(stage.dispatcher.tick(stage.clock.now_ms()))
+        await asyncio.sleep(1)
+        stopped.cancel()
+        ticking = asyncio.create_task(stage.dispatcher.tick(stage.clock.now_ms()))
+        await asyncio.sleep(1)
+        stage.journal.gate.set()
+        await ticking
+        assert len(stage.of(WindowRecorded)) == 3
+
+    VenueStage(agents=3).play(script)
+
+
+def test_a_reply_that_stream_and_look_up_bring_at_once_is_booked_once() -> None:
+    async def script(stage: VenueStage) -> None:
+        (intent,) = await stage.send()
+        fill = stage.matched(intent)
+        account: list[VenueReply] = [
+            stage.accepted(intent), fill, stage.confirmed(fill), stage.closed(intent),
+        ]  # fmt: skip
+        stage.has(intent, *account)
+        stage.venue.stream = [*account, fill]
+        await asyncio.sleep(3)
+        stage.journal.gate.clear()
+        now = stage.clock.now_ms()
+        entering = [asyncio.create_task(w) for w in (stage.reconciler.look(), stage.dispatcher.tick(now))]
+        await asyncio.sleep(1)
+        stage.journal.gate.set()
+        await asyncio.gather(*entering)
+        assert stage.facts[-4:] == account
+        assert len(stage.of(FillMatched)) == 1
+        assert stage.room.desks[intent.agent].state.holdings[intent.id].shares == fill.shares
+
+    VenueStage().play(script)
+
+
+def test_many_calls_that_fail_at_once_pause_the_floor_once() -> None:
+    async def script(stage: VenueStage) -> None:
+        stage.venue.takes_orders, stage.venue.place_s = False, 1
+        sending = [
+            asyncio.create_task(stage.dispatcher.carry_out([order], stage.clock.now_ms())) for order in stage.decide()
+        ]
+        await asyncio.sleep(0.5)
+        stage.journal.gate.clear()
+        await asyncio.sleep(1)
+        stage.journal.gate.set()
+        await asyncio.gather(*sending)
+        assert len(stage.of(TradingPaused)) == 1
+
+    VenueStage(agents=8).play(script)

@@ -1,6 +1,8 @@
 """A live floor's market data: what is lost is noticed, what is noticed is mended, and time passes all the same."""
 
 import asyncio
+from functools import partial
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -17,10 +19,11 @@ from polybot.domain.events import (
 from polybot.domain.fees import FeeSchedule
 from polybot.domain.ids import MarketId
 from polybot.domain.units import UNIT, Millis
+from polybot.floor.feeder import EVENTS_PER_YIELD
 from polybot.risk.limits import Limits
 from tests.builders import resolved, trade
 from tests.facts import START, a_market
-from tests.floor.feeds import Stage, listing, snapshot
+from tests.floor.feeds import NotingFloor, Stage, listing, snapshot
 
 
 def test_the_windows_of_now_and_next_are_listed_subscribed_and_verified_by_their_snapshots() -> None:
@@ -255,3 +258,25 @@ def test_the_same_seed_gives_the_same_events_at_the_same_times() -> None:
         return stage.floor.events
 
     assert a_run() == a_run()
+
+
+def test_a_burst_that_is_read_without_waiting_leaves_the_others_their_turns() -> None:
+    async def script(stage: Stage) -> None:
+        await asyncio.sleep(2)
+        stage.floor.publish = partial(at_once, stage.floor)  # type: ignore[method-assign]
+        before = len(stage.floor.events)
+        for number in range(300):
+            stage.feed.say(snapshot(a_market().id, stage.clock.now_ms() + number))
+        seen = [before]
+        while seen[-1] < before + 300:
+            await asyncio.sleep(0)
+            seen.append(len(stage.floor.events))
+        assert max(later - earlier for earlier, later in pairwise(seen)) <= EVENTS_PER_YIELD
+
+    Stage().play(script)
+
+
+async def at_once(floor: NotingFloor, event: MarketEvent) -> None:
+    """As the dispatcher does where nothing comes of an event: no journal, no wait."""
+    floor.room.observe(event)
+    floor.events.append(event)

@@ -7,6 +7,7 @@ from typing import TypeVar
 from polybot.chaos.clock import VirtualClock
 from polybot.chaos.loop import VirtualLoop
 from polybot.desk.room import TradingRoom, equal_allocation
+from polybot.desk.state import DeskState
 from polybot.domain.events import (
     AnyFact,
     FillConfirmed,
@@ -102,11 +103,11 @@ class HandVenue:
 class VenueStage:
     """`agents` desks that all want to buy, a minute into the window; `play` runs a script in virtual time."""
 
-    def __init__(self, *, agents: int = 1, limits: Limits | None = None) -> None:
+    def __init__(self, *, agents: int = 1, limits: Limits | None = None, orders_per_window: int = 1) -> None:
         self.loop = VirtualLoop()
         self.clock = VirtualClock(self.loop, Millis(START + 60_000))
         self.limits = limits or Limits(floor_capital_share=1_000_000)
-        self.plans = [a_plan(f"agent-{number:02}") for number in range(agents)]
+        self.plans = [a_plan(f"agent-{n:02}", orders_per_window=orders_per_window) for n in range(agents)]
         self.room = TradingRoom(self.plans, self.limits)
         self.venue = HandVenue(self.clock.now_ms)
         self._looks: asyncio.Task[None] | None = None
@@ -143,7 +144,7 @@ class VenueStage:
     def restart(self) -> None:
         """A new process finds the room as the journal tells it."""
         room = TradingRoom(self.plans, self.limits)
-        for event in (listed(MARKET), self._book()):
+        for event in (listed(MARKET), self.a_book()):
             room.observe(event)
         for fact in self.facts:
             room.apply(fact)
@@ -155,7 +156,7 @@ class VenueStage:
 
     def decide(self) -> list[Approved]:
         """Every desk looks at a fresh book and wants its order, if it may."""
-        event = self._book()
+        event = self.a_book()
         state = self.room.observe(event)
         assert state is not None
         return [v for v in self.room.step(event, state, self.clock.now_ms()) if isinstance(v, Approved)]
@@ -165,7 +166,7 @@ class VenueStage:
         await self.dispatcher.carry_out(approved, self.clock.now_ms())
         return [order.intent for order in approved]
 
-    def _book(self) -> MarketEvent:
+    def a_book(self) -> MarketEvent:
         return book(MARKET, self.clock.now_ms() - MARKET.window_start)
 
     # -- what the venue has -------------------------------------------------------------------------------------------
@@ -210,3 +211,13 @@ class VenueStage:
     def asked(self, order: OrderId) -> list[int]:
         """When the order was looked up, in milliseconds since it began."""
         return [at - START - 60_000 for at, asked in self.venue.asked if asked == order]
+
+
+def desk_of(stage: VenueStage, intent: OrderIntent) -> DeskState:
+    return stage.room.desks[intent.agent].state
+
+
+def end_of(stage: VenueStage, intent: OrderIntent) -> CloseReason | None:
+    """Why it ended, None while it is open."""
+    ended = desk_of(stage, intent).ended.get(intent.id)
+    return ended.reason if ended is not None else None

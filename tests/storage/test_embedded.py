@@ -28,6 +28,7 @@ from polybot.storage.embedded import (
     ServerStartError,
     embedded_servers,
 )
+from polybot.storage.embedded_process import STARTS_MAX, ServerKilledError, start_unless_killed
 from polybot.storage.embedded_valkey import HOST, EmbeddedValkey
 
 REPOSITORY = Path(__file__).parents[2]
@@ -272,6 +273,38 @@ async def test_a_start_after_everything_was_killed_at_once_recovers_the_rows(fol
         for pid in servers_on(folder):
             os.kill(pid, signal.SIGKILL)
     assert await use(folder, "SELECT shares FROM kept") == 108
+
+
+@pytest.mark.parametrize("kind", [EmbeddedPostgres, EmbeddedValkey])
+async def test_a_server_killed_while_its_start_is_waited_for_is_started_again(
+    folder: Path, kind: type[EmbeddedPostgres | EmbeddedValkey]
+) -> None:
+    server = kind(folder)
+    killed = await started_under_fire(server, kills=1)
+    assert (len(killed), server.pid is not None) == (1, True)
+    await server.stop()
+
+
+@pytest.mark.parametrize("kind", [EmbeddedPostgres, EmbeddedValkey])
+async def test_a_server_killed_at_every_start_is_given_up_with_what_happened(
+    folder: Path, kind: type[EmbeddedPostgres | EmbeddedValkey]
+) -> None:
+    with pytest.raises(ServerKilledError, match="ended at its start"):
+        await started_under_fire(kind(folder), kills=STARTS_MAX)
+    assert servers_on(folder) == []
+
+
+async def started_under_fire(server: EmbeddedPostgres | EmbeddedValkey, kills: int) -> list[int]:
+    """Start it, and kill -9 each of its first processes as soon as it is there; their ids."""
+    killed: list[int] = []
+    starting = asyncio.create_task(start_unless_killed(server.start))
+    while not starting.done():
+        if server.pid not in (None, *killed) and len(killed) < kills:
+            killed.append(int(str(server.pid)))
+            os.kill(killed[-1], signal.SIGKILL)
+        await asyncio.sleep(0)
+    await starting
+    return killed
 
 
 async def test_a_pid_file_whose_pid_another_program_has_by_now_does_not_hinder(folder: Path) -> None:

@@ -17,6 +17,7 @@ from polybot.floor.status import (
     EquityPoint,
     EventLine,
     FloorStatus,
+    LeadStatus,
     LoopHealth,
     MarketStatus,
     MetricsLine,
@@ -142,6 +143,7 @@ def a_status(**changes: Any) -> FloorStatus:
         ),
         circuits=(a_circuit("database"), a_circuit("redis", state=CircuitState.OPEN)),
         loop=LoopHealth(beats=1_000, longest_stall_s=0.031, stalls=2, stalled_s=0.75, standstills=1),
+        leadership=LeadStatus(footing="firm", epoch=7, holder="desk:1", standby=True),
     )
     return msgspec.structs.replace(status, **changes)
 

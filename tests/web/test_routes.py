@@ -39,6 +39,7 @@ async def test_health_is_200_while_fit_and_names_agents_books_and_stores(ask: Cl
         ("redis", "open"),
     ]
     assert health["loop"]["longest_stall_s"] == 0.031
+    assert health["leadership"] == {"footing": "firm", "epoch": 7, "holder": "desk:1", "standby": True}
 
 
 async def test_health_is_503_with_the_reasons_when_not_fit(ask: ClientSession, floor: FakeFloor):
