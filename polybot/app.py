@@ -87,16 +87,8 @@ async def run_floor(
         stores.guard_writes(leadership.guard)
         stack.push_async_callback(stores.close)
         stack.callback(closing.begin, "PostgreSQL and Redis")
-        terms = house_terms(settings, source_name(tape))
-        memory = await _newest_memory(stores) or new_memory(settings.capital_money)
-        was = restore(terms, memory, journal, tape.events())
-        clock = ReplayClock(was.now or Millis(tape.totals.first_ms if tape.totals else 0))
-        venue = PaperVenue(was.paper_venue(settings.venue.model(settings.seed)))
-        house = House(terms, was, venue, FencedJournal(journal, leadership.hold), clock, stores.keep_checkpoint)
-        _fence(house, leadership)
-        house.dispatcher.follow(tell)
-        board = _board(house, stores, tape)
-        board.lead = lambda: _lead(leadership)
+        house, clock = await _house(settings, tape, journal, stores, leadership)
+        board = _board(house, stores, tape, leadership)
         url = await _open_page(settings, FloorSource(board, stores), stack, closing)
         on_open(
             OpenFloor(
@@ -104,13 +96,13 @@ async def run_floor(
                 url=url,
                 psql=servers.psql_command,
                 redis_cli=servers.redis_cli_command,
-                resumed_at=was.room.state.position,
+                resumed_at=house.room.state.position,
                 vitals=_vitals(house, journal, settings.stall_exit_s),
             )
         )
         await stack.enter_async_context(_at_work(stores, servers, board, house))
         await _note_taken_up(house, ground.taken_up)
-        events = tape.events(start=was.room.state.position)
+        events = tape.events(start=house.room.state.position)
         finished, reason = await house.run(
             lambda dispatcher, stopped: play(events, dispatcher, clock, settings.speed, stopped),
             stop,
@@ -129,6 +121,21 @@ async def run_floor(
 def _all_facts(journal: Journal) -> list[AnyFact]:
     """For the report. In a thread: the page is still up, and a long journal takes seconds to read."""
     return [entry.fact for entry in journal.read()]
+
+
+async def _house(
+    settings: Settings, tape: TapeReader, journal: Journal, stores: FloorStores, leadership: Leadership
+) -> tuple[House, ReplayClock]:
+    """The floor as it was, on paper, on the tape's time; fenced by the lease."""
+    terms = house_terms(settings, source_name(tape))
+    memory = await _newest_memory(stores) or new_memory(settings.capital_money)
+    was = restore(terms, memory, journal, tape.events())
+    clock = ReplayClock(was.now or Millis(tape.totals.first_ms if tape.totals else 0))
+    venue = PaperVenue(was.paper_venue(settings.venue.model(settings.seed)))
+    house = House(terms, was, venue, FencedJournal(journal, leadership.hold), clock, stores.keep_checkpoint)
+    _fence(house, leadership)
+    house.dispatcher.follow(tell)
+    return house, clock
 
 
 class _Ground(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,11 +292,12 @@ def house_terms(settings: Settings, source: str) -> HouseTerms:
     )
 
 
-def _board(house: House, stores: FloorStores, tape: TapeReader) -> Board:
+def _board(house: House, stores: FloorStores, tape: TapeReader, leadership: Leadership) -> Board:
     """What is shown of the floor."""
     board = Board(house.room, house.clock, SystemClock().now_ms, house.was.memory.board)
     board.boss, board.supervisor, board.stores = house.boss, house.supervisor, stores
     board.circuit_looks.append(house.dispatcher.calls.snapshot)
+    board.lead = lambda: _lead(leadership)
     board.info = RunInfo(
         run=house.journal.genesis.hex()[:12],
         mode=house.terms.mode,

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 from loguru import logger
 
-from polybot.circuit import growing_wait
+from polybot.circuit import Circuit, CircuitPlan, Ticket, growing_wait
 from polybot.clock import Clock
 from polybot.desk.room import TradingRoom
 from polybot.domain.events import MarketEvent, MarketListed, MarketResolved, Severity, SnapshotRequested
@@ -28,6 +28,7 @@ from polybot.venue.base import MarketFeed, VenueBusy, VenueUnavailable
 
 COMPONENT = "feed"
 TROUBLE = (VenueUnavailable, VenueBusy, TimeoutError)
+FEED_CIRCUIT = CircuitPlan(failures_max=3, open_ms_first=1_000, open_ms_max=10_000)
 EVENTS_PER_YIELD = 10
 """A burst is read without waiting; so many events at most go by before anything else gets its turn."""
 CATALOG_AHEAD_MS = 1_800_000
@@ -81,6 +82,9 @@ class Feeder:
         self._commanding = asyncio.Lock()
         self._now = Millis(0)
         self._heard = 0
+        self.circuit = Circuit("feed", FEED_CIRCUIT, chance, clock.now_ms())
+        self._unheard: Ticket | None = None
+        """The present connection's, until something is heard on it: an open socket alone proves nothing."""
         self._hung_up_for = ""
         self._served: dict[MarketId, Market] = {}
 
@@ -111,13 +115,23 @@ class Feeder:
     # -- the connection -----------------------------------------------------------------------------------------------
 
     async def _keep_connected(self) -> None:
-        failures = 0
+        pace, circuit = self._pace, self.circuit
         while True:
-            began = self._heard
-            reason = await self._hold_session()
-            failures = 1 if self._heard != began else failures + 1
+            now = self._clock.now_ms()
+            ticket = circuit.admit(now)
+            if ticket is None:
+                await asyncio.sleep(max(circuit.wait_ms(now), 1) / 1000)
+                continue
+            self._unheard = ticket
+            try:
+                reason = await self._hold_session()
+            except asyncio.CancelledError:
+                circuit.abandoned(ticket, self._clock.now_ms())
+                raise
+            if self._unheard is not None:
+                circuit.failed(ticket, self._clock.now_ms())
             await self._lost(reason)
-            pace = self._pace
+            failures = max(1, circuit.failures)
             await asyncio.sleep(growing_wait(failures, self._chance, first=pace.retry_s_first, most=pace.retry_s_max))
 
     async def _hold_session(self) -> str:
@@ -156,6 +170,9 @@ class Feeder:
     async def _take(self, event: MarketEvent) -> None:
         if self.watch.admit(event):
             self._heard += 1
+            if self._unheard is not None:
+                self.circuit.succeeded(self._unheard, self._clock.now_ms())
+                self._unheard = None
             if self.watch.outage_since is not None:
                 await self._resumed()
             await (self._list(event) if isinstance(event, MarketListed) else self._publish(event))
