@@ -16,7 +16,8 @@ from polybot.storage.projector import BATCH_ROWS, Projector
 
 TABLES = (
     "facts", "projection", "runs", "agents", "capital_allocations", "markets", "market_terms", "orders", "fills",
-    "trades", "ledger_entries", "window_records", "refusals", "audits", "balance_audits", "metrics", "pauses", "system_events",
+    "trades", "ledger_entries", "window_records", "refusals", "audits", "balance_audits", "metrics", "pauses",
+    "system_events",
 )  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """Whatever is wrong with a checkpoint, it is passed over with a warning, and the floor is where the journal says."""
 
-
 import re
 from collections.abc import AsyncIterator, Callable
 from functools import cache
