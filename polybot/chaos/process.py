@@ -20,6 +20,7 @@ from polybot.domain.errors import BadInput, PolybotError
 from polybot.domain.events import AgentState
 from polybot.domain.units import Millis
 from polybot.floor.dispatch import Dispatcher
+from polybot.floor.feed_watch import WatchTerms
 from polybot.floor.feeder import Feeder, FeedPace
 from polybot.house import House, restore
 from polybot.recovery import FloorMemory, decode_memory, new_memory
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 WATCHDOG_S = 5.0
 SHOW_S = 10.0
-PACE = FeedPace(tick_s=1.0, look_s=1.5)
+PACE, WATCH = FeedPace(tick_s=1.0, look_s=1.5), WatchTerms(refresh_ms=4_000)
 IDLE_S, FLUSH_S = 15.0, 5.0
 """How often an idle projector asks the database, and the bus looks whether there is anything to send.
 
@@ -71,7 +72,9 @@ class Process:
         house.dispatcher.follow(lambda facts: seed.compare_books(house, facts))
         AgentFaults(seed.faults, seed.clock.true_ms).plant(house.supervisor)
         chance = random.Random(life.number)
-        feeder = Feeder(feed, house.dispatcher, clock, chance, pace=PACE, clock_notes=clock.take_notes)
+        feeder = Feeder(
+            feed, house.dispatcher, clock, chance, watch=WATCH, pace=PACE, clock_notes=clock.take_notes
+        )
         circuit = _circuit("database", DATABASE_CIRCUIT, clock)
         self.projector = Projector(journal, seed.database.door(life), clock, circuit, chance, idle_s=IDLE_S)
         self._journal = journal

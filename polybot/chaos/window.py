@@ -37,7 +37,7 @@ QUIET_BEFORE_MS = 20_000
 """Added to every gap before the window opens: little happens then."""
 
 QUIET_PACE = (2_500, 6_000)
-PACES = ((1_800, 1_600), (80, 400), QUIET_PACE)
+PACES = ((2_600, 1_900), (80, 400), QUIET_PACE)
 """Usual, burst and quiet: the shortest gap between two messages and what chance adds to it, in milliseconds."""
 PACE_ENDS = (0.04, 0.12, 0.04)
 """How likely each ends with a message: bursts are most of what a simulated hour costs, so they are many and short."""
