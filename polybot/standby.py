@@ -32,9 +32,10 @@ class StoppedWaiting(PolybotError):
 
 
 class _Note(msgspec.Struct, frozen=True, kw_only=True):
-    """What the last floor on this folder knew: whether another may lead the account."""
+    """What the last floor on this folder knew: whether another may lead the account, and as whom it led itself."""
 
     others: bool
+    holder: str = ""
 
 
 class Standby:
@@ -68,8 +69,9 @@ class Standby:
             seat,
             self._clock,
             asleep_or_awake_s,
-            partial(remember_others, data_dir),
+            partial(remember_others, data_dir, holder=seat.identity.holder),
             alone=not others_known(data_dir),
+            led_as=last_holder(data_dir),
         )
         leadership = None
         try:
@@ -127,12 +129,20 @@ def others_known(data_dir: Path) -> bool:
         return True
 
 
-def remember_others(data_dir: Path, others: bool) -> None:
+def last_holder(data_dir: Path) -> str:
+    """The holder as which a floor on this folder last led; "" where that is not known."""
+    try:
+        return msgspec.json.decode((data_dir / NOTE).read_bytes(), type=_Note).holder
+    except (OSError, ValueError):
+        return ""
+
+
+def remember_others(data_dir: Path, others: bool, *, holder: str = "") -> None:
     """For a start while the database is away. Whole or not at all."""
     note = data_dir / NOTE
     unfinished = note.with_suffix(".unfinished")
     try:
-        unfinished.write_bytes(msgspec.json.encode(_Note(others=others)))
+        unfinished.write_bytes(msgspec.json.encode(_Note(others=others, holder=holder)))
         unfinished.replace(note)
     except OSError as error:
         logger.bind(action="leadership").warning("{} could not be written: {}", note, error)

@@ -140,8 +140,9 @@ def make_frames(settings: Settings) -> tuple[list[Market], list[tuple[int, bytes
             )
             lanes[market.id] = Lane(market)
         elif isinstance(event, BookReplaced) and event.market in lanes:
-            at = event.received - shift[event.market]
-            frames += [(at, frame) for frame in lanes[event.market].frames(event)]
+            at, moved = event.received - shift[event.market], Millis(event.at - shift[event.market])
+            dated = msgspec.structs.replace(event, at=moved)  # else the venue's clock would be a quarter of an hour off
+            frames += [(at, frame) for frame in lanes[event.market].frames(dated)]
     return list(markets.values()), sorted(frames, key=lambda pair: pair[0])[:FRAMES_MAX]
 
 

@@ -41,8 +41,13 @@ class Candidate:
         remember: Callable[[bool], None],
         *,
         alone: bool,
+        led_as: str = "",
     ) -> None:
-        """`alone`: it may lead without a database's word where that is away, since it knows of no other floor."""
+        """`alone`: it may lead without a database's word where that is away, since it knows of no other floor.
+
+        `led_as`: the holder that this folder's last floor was; unlike a seat, it outlives a reboot.
+        """
+        self._led_as = led_as
         self._session, self._seat, self._clock, self._elapsed = session, seat, clock, elapsed
         self._remember, self._alone = remember, alone
         self._watch = Watch()
@@ -86,7 +91,7 @@ class Candidate:
             return None
         self._tell(decision, epoch)
         self._remember(False)
-        is_heir = row is None or row.seat == self._seat.identity.seat
+        is_heir = row is None or row.seat == self._seat.identity.seat or row.holder == self._led_as
         return self._led(Standing(epoch=epoch, confirmed_at=sent_at), is_heir=is_heir)
 
     def _tell(self, decision: Lead, epoch: int) -> None:

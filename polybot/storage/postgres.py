@@ -41,6 +41,7 @@ OUTAGES: tuple[type[Exception], ...] = (
     asyncpg.ReadOnlySQLTransactionError,  # a standby, or a failover under way
     asyncpg.ObjectNotInPrerequisiteStateError,  # not accepting connections, a lock not to be had
     asyncpg.InvalidCatalogNameError,  # the database is (not yet) there
+    asyncpg.InvalidSchemaNameError,  # it was emptied, and its schema is not made again (yet)
     asyncpg.InvalidAuthorizationSpecificationError,  # nor its user
     asyncpg.InvalidCachedStatementError,  # the schema changed under a prepared statement
     asyncpg.InterfaceError,  # the connection was closed under us

@@ -73,6 +73,8 @@ class PostgresProjection:
             raise RowRefusedError(f"{error} ({type(error).__name__})") from error
         except OUTAGES as error:
             raise ProjectionAwayError(f"{str(error) or 'no answer in time'} ({type(error).__name__})") from error
+        except asyncpg.PostgresError as error:  # rights taken away, a column renamed: a person may mend it meanwhile
+            raise ProjectionAwayError(f"it refuses: {error} ({type(error).__name__})") from error
         self._made_again = False
         return reached
 

@@ -33,16 +33,17 @@ class Own(BaseStrategy):
     def act(self):
 {act}
 
-def the_journal():
-    return next(thing for thing in gc.get_objects() if type(thing).__name__ == "Journal")
+def the(kind):
+    gc.unfreeze()  # what was there at the start is frozen out of the collector's sight (cli/process.py)
+    return next(thing for thing in gc.get_objects() if type(thing).__name__ == kind)
 """
 
 BREAK_THE_JOURNAL = """
 import sqlite3
-the_journal()._connection = sqlite3.connect(":memory:", check_same_thread=False)  # without a table of facts
+the("Journal")._connection = sqlite3.connect(":memory:", check_same_thread=False)  # without a table of facts
 """
 STOP_THE_BOSS = """
-boss = next(thing for thing in gc.get_objects() if type(thing).__name__ == "Boss")
+boss = the("Boss")
 async def never():
     await asyncio.Event().wait()
 boss._keep_checkpoint, boss._checkpoint_s = never, 0
@@ -132,7 +133,7 @@ def test_an_agent_that_would_end_the_process_crashes_alone(floor: OwnFloor) -> N
 
 
 def test_a_disk_that_never_answers_ends_the_process_though_the_loop_turns(floor: OwnFloor) -> None:
-    floor.give("odd", "the_journal()._commit = lambda group: time.sleep(600)")
+    floor.give("odd", "the('Journal')._commit = lambda group: time.sleep(600)")
     service = floor.run()
     service.finish(30)
     assert service.process.returncode == EXIT_STUCK
@@ -161,7 +162,7 @@ def test_a_boss_that_hangs_ends_the_process(floor: OwnFloor) -> None:
 
 
 def test_a_stop_that_hangs_ends_in_its_time_and_says_at_what(floor: OwnFloor) -> None:
-    floor.give("odd", "the_journal()._writer.join = lambda seconds_max: time.sleep(600)")
+    floor.give("odd", "the('Journal')._writer.join = lambda seconds_max: time.sleep(600)")
     service = floor.run(POLYBOT_STOP_S_MAX="1", POLYBOT_STALL_EXIT_S="30")
     service.finish(30)
     assert service.process.returncode == EXIT_STUCK

@@ -146,7 +146,7 @@ async def streaming(venue: LyingVenue, terms: StreamTerms = HASTY, *, follow: in
         await stream.close()
 
 
-async def soon(condition: Callable[[], bool], seconds: float = 3.0) -> None:
+async def soon(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)

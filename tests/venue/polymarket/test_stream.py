@@ -22,7 +22,7 @@ UP, DOWN = MARKET.tokens or ("", "")
 RECORDED = Path(__file__).resolve().parents[3].parent / "shared/data/protocol"
 
 
-async def read(stream: MarketStream, count: int, seconds: float = 3.0) -> list[MarketEvent]:
+async def read(stream: MarketStream, count: int, seconds: float = 30.0) -> list[MarketEvent]:
     async with asyncio.timeout(seconds):
         return [await stream.next() for _ in range(count)]
 
@@ -93,7 +93,7 @@ async def test_a_peer_that_reads_nothing_is_given_up_and_does_not_hold_up_the_ne
             with pytest.raises(VenueUnavailable):
                 await read(stream, 1)
             venue.reads = True
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(20):
                 await stream.connect()
             await stream.follow({MARKET.id})
             assert len(await read(stream, 2)) == 2
