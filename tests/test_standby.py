@@ -10,7 +10,7 @@ from aiohttp import ClientSession
 from loguru import logger
 
 from polybot.settings import load_settings
-from polybot.standby import NOTE, Standby, StoppedWaiting, others_known, remember_others
+from polybot.standby import NOTE, Standby, StoppedWaiting, last_holder, others_known, remember_others
 from polybot.storage.seat import take_seat
 
 
@@ -22,6 +22,14 @@ def test_a_folder_that_never_learned_of_another_floor_may_start_alone(tmp_path: 
 def test_what_is_known_of_others_survives_the_process(tmp_path: Path, others: bool) -> None:
     remember_others(tmp_path, others)
     assert others_known(tmp_path) is others
+
+
+def test_a_folder_remembers_as_whom_its_floor_led(tmp_path: Path) -> None:
+    assert last_holder(tmp_path) == ""
+    remember_others(tmp_path, False, holder="vm:1:abcd")
+    assert last_holder(tmp_path) == "vm:1:abcd"
+    (tmp_path / NOTE).write_text('{"others": true}')
+    assert (others_known(tmp_path), last_holder(tmp_path)) == (True, "")
 
 
 def test_a_note_that_cannot_be_read_may_say_that_there_is_another(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The auditor: checks every trade after the fact against the limits, the terms and its own books, and says so (R3)."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -8,9 +9,11 @@ from polybot.clock import Clock
 from polybot.domain.events import AnyFact, Journaled, TradeSettled
 from polybot.domain.ids import AgentId
 from polybot.domain.units import Money
-from polybot.risk.audit_memory import AuditMemory
+from polybot.risk.audit_memory import AuditMemory, CatchingUp
 
 AUDITOR = AgentId("auditor")
+FACTS_AT_ONCE = 500
+"""When catching up: some 8 ms of work between two turns of the loop, and fewer than one append may hold."""
 
 
 class AuditedFloor(Protocol):
@@ -48,7 +51,7 @@ class AuditorAgent:
 
     async def run(self) -> None:
         self.heart.work_arrived()
-        await self._commit(self.memory.catch_up(self._floor.past(self.memory.seq)))
+        await self._catch_up()
         self.caught_up = True
         self.heart.beat(more_waiting=not self.feed.empty)
         while True:
@@ -61,6 +64,21 @@ class AuditorAgent:
         self._badge.revoke()
         self.caught_up = False
         self.feed.close()
+
+    async def _catch_up(self) -> None:
+        """By parts: without a checkpoint it is the whole journal, which must neither hold up the loop nor look like a
+        hang; and under limits that are set anew there may be more verdicts than one append takes."""
+        catching_up = CatchingUp(self.memory)
+        for number, entry in enumerate(self._floor.past(self.memory.seq), 1):
+            catching_up.take(entry)
+            if number % FACTS_AT_ONCE == 0:
+                self.heart.beat(more_waiting=True)
+                await asyncio.sleep(0)
+                self._badge.require()
+        missing = catching_up.missing()
+        for first in range(0, len(missing), FACTS_AT_ONCE):
+            await self._commit(missing[first : first + FACTS_AT_ONCE])
+            self.heart.beat(more_waiting=True)
 
     async def _check(self, entry: Journaled) -> None:
         self._badge.require()  # the books are its successor's as well

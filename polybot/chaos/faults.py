@@ -95,7 +95,7 @@ MENU: dict[str, FaultKind] = {
         _kind("agent_crash", "an agent raises", 4, (1, 1)),
         _kind("agent_hang", "an agent waits for ever", 2, (1, 1)),
         _kind("agent_leak", "an agent swallows its cancellation or keeps what it gets", 1, (1, 1)),
-        _kind("clock_jump", "the machine's clock jumps; 1 is a minute", 1, (1, 1), (-1, 1)),
+        _kind("clock_jump", "the machine's clock is wrong for a while; 1 is a minute", 1, (10_000, 600_000), (-1, 1)),
     )
 }  # fmt: skip
 

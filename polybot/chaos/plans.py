@@ -5,6 +5,7 @@ import msgspec
 from polybot.desk.desk import AgentPlan
 from polybot.desk.sizing import Execution
 from polybot.domain.ids import AgentId
+from polybot.domain.units import Money
 from polybot.strategies.registry import find_strategies
 
 AGENTS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
@@ -52,14 +53,14 @@ AGENTS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
 }
 
 
-def hunted_plans() -> list[AgentPlan]:
-    """One agent for each shipped strategy, new ones at each call."""
+def hunted_plans(order_cost_max: Money) -> list[AgentPlan]:
+    """One agent for each shipped strategy, new ones at each call; no order costs more than `order_cost_max`."""
     strategies = find_strategies(None)
     return [
         AgentPlan(
             agent=AgentId(name),
             strategy=strategies[name].create(parameters),
-            execution=_execution(execution),
+            execution=_execution({**execution, "order_cost_max": order_cost_max}),
         )
         for name, (parameters, execution) in AGENTS.items()
     ]

@@ -72,9 +72,7 @@ class Process:
         house.dispatcher.follow(lambda facts: seed.compare_books(house, facts))
         AgentFaults(seed.faults, seed.clock.true_ms).plant(house.supervisor)
         chance = random.Random(life.number)
-        feeder = Feeder(
-            feed, house.dispatcher, clock, chance, watch=WATCH, pace=PACE, clock_notes=clock.take_notes
-        )
+        feeder = Feeder(feed, house.dispatcher, clock, chance, watch=WATCH, pace=PACE, clock_notes=clock.take_notes)
         circuit = _circuit("database", DATABASE_CIRCUIT, clock)
         self.projector = Projector(journal, seed.database.door(life), clock, circuit, chance, idle_s=IDLE_S)
         self._journal = journal
@@ -120,6 +118,7 @@ class Process:
             return new_memory(self.seed.terms.capital)
 
     async def _keep_checkpoint(self, seq: int, position: int, at: Millis, state: bytes) -> None:
+        self.seed.state_bytes = len(state)
         self.seed.checkpoints.save(self._journal, seq, position, at, state)
 
     async def _project(self, projector: Projector) -> None:

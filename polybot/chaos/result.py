@@ -45,7 +45,9 @@ class SeedResult(msgspec.Struct, kw_only=True):
     wall_s: float = 0.0
     cpu_s: float = 0.0
     memory_kb: list[tuple[int, int]] = []
-    """(virtual milliseconds since the start, resident size in KiB)."""
+    """(virtual milliseconds since the start, resident size in KiB), of the floor and the whole world around it."""
+    state_bytes: list[tuple[int, int]] = []
+    """(virtual milliseconds since the start, size of the floor's own memory as its checkpoint has it)."""
 
 
 class EventLog:
@@ -91,8 +93,8 @@ def rss_kb() -> int:
     return int(STATM.read_text().split()[1]) * PAGE_KB
 
 
-def slope_kb_per_day(samples: list[tuple[int, int]]) -> float:
-    """By least squares over (virtual milliseconds, KiB), the first quarter left out: caches fill there."""
+def slope_per_day(samples: list[tuple[int, int]]) -> float:
+    """By least squares over (virtual milliseconds, size), the first quarter left out: caches fill there."""
     settled = samples[len(samples) // 4 :]
     if len(settled) < 2:
         return 0.0

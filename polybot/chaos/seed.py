@@ -31,7 +31,7 @@ from polybot.chaos.stores import SimCheckpoints, SimDatabase
 from polybot.domain.errors import BadInput
 from polybot.domain.events import FillMatched, IntentRecorded, Journaled, MarketSettled, OrderClosed
 from polybot.domain.order import OrderIntent
-from polybot.domain.units import Millis, Money, parse_units
+from polybot.domain.units import UNIT, Millis, Money, parse_units
 from polybot.house import House, HouseTerms
 from polybot.risk.limits import Limits
 from polybot.storage.journal_file import JournalDamagedError, JournalError, JournalRow
@@ -40,6 +40,9 @@ from polybot.storage.journal_place import JournalMissingError
 START_MS = Millis(1_790_586_000_000)
 """2026-09-28 09:00 UTC, the beginning of a window, under rules this version knows."""
 CAPITAL = Money(parse_units("1000"))
+HOURS_SHORT = 3.0
+CAPITAL_FOR_DAYS, ORDER_COST_MAX = Money(parse_units("100000")), Money(parse_units("20"))
+"""The hunted agents trade as often as they can and lose by it: over days a small floor would be broke, not broken."""
 RESTART_S_FIRST, RESTART_S_MAX = 1.0, 60.0
 """What Docker waits before it starts a container anew: doubled while it does not live for LIVED_S."""
 LIVED_S = 10.0
@@ -77,7 +80,8 @@ class Seed:
         self.clock = VirtualClock(self.loop, START_MS)
         self.faults = Faults(number, START_MS, span_ms, log=lambda name, text: self.say(f"fault {name} {text}"))
         self.world = World(number, START_MS, self.faults)
-        self.exchange = WatchedExchange(self.world, self.faults, CAPITAL)
+        capital = CAPITAL if hours <= HOURS_SHORT else CAPITAL_FOR_DAYS
+        self.exchange = WatchedExchange(self.world, self.faults, capital)
         self.exchange.on_send = self._on_send
         self.disk = SimDisk(Random(f"{number}/disk"), sha256(f"{number}/genesis".encode()).digest())
         self.disk.on_rows = self._on_rows
@@ -86,9 +90,9 @@ class Seed:
         self.disk_faults.plant(self.disk, self.database)
         self.checkpoints = SimCheckpoints(self.disk, self.database)
         self.terms = HouseTerms(
-            plans=hunted_plans(),
-            limits=Limits(),
-            capital=CAPITAL,
+            plans=hunted_plans(ORDER_COST_MAX),
+            limits=_limits(number),
+            capital=capital,
             seed=number,
             mode="paper",
             source="chaos",
@@ -179,7 +183,10 @@ class Seed:
 
     def _sample_memory(self) -> None:
         """For the slope over days; the numbers are the machine's, and nothing depends on them."""
-        self.result.memory_kb.append((int(self.loop.time() * 1000), rss_kb()))
+        now = int(self.loop.time() * 1000)
+        self.result.memory_kb.append((now, rss_kb()))
+        if self.state_bytes:
+            self.result.state_bytes.append((now, self.state_bytes))
         self.loop.call_later(MEMORY_EVERY_S, self._sample_memory, context=self.loop.outside)
 
     def _plan_strikes(self) -> None:
@@ -222,8 +229,12 @@ class Seed:
         self._kill()
 
     def _jump(self, episode: Episode) -> None:
-        self.faults.note("clock_jump")
-        self.clock.jump(int(episode.intensity * 60_000))
+        """Somebody sets the machine's clock wrong, and a time server sets it right some minutes later."""
+        by_ms = int(episode.intensity * 60_000)
+        self.faults.note("clock_jump", f"{by_ms} ms")
+        self.clock.jump(by_ms)
+        right_again = (episode.end_ms - START_MS) / 1000
+        self.loop.call_at(right_again, partial(self.clock.jump, -by_ms), context=self.loop.outside)
 
     def _lived(self, end: float) -> bool:
         """One life, from start to end; True if it stopped in order at the end of it all."""
@@ -248,6 +259,7 @@ class Seed:
         self._short_lives = 0 if loop.time() - began > LIVED_S else self._short_lives + 1
         return why == "stopped"
 
+    state_bytes = 0
     _short_lives = 0
     _off_until = 0.0
 
@@ -325,6 +337,13 @@ class Seed:
         result.market_events = 0 if house is None else house.room.state.position
         result.virtual_s = self.loop.time()
         return result
+
+
+def _limits(number: int) -> Limits:
+    """In every other seed the daily breakers stay shut, so that losses do not end the trading."""
+    if number % 2:
+        return Limits()
+    return Limits(daily_loss_share=UNIT, daily_drawdown_share=UNIT, loss_streak_max=1_000)
 
 
 def run_seed(seed: int, *, hours: float, bug: str | None = None) -> SeedResult:

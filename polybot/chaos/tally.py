@@ -6,7 +6,7 @@ from math import ceil
 
 import msgspec
 
-from polybot.chaos.result import SeedResult, slope_kb_per_day
+from polybot.chaos.result import SeedResult, slope_per_day
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +30,7 @@ class Tally:
         self.facts = self.market_events = self.steps = 0
         self.failed: list[SeedResult] = []
         self.memory_slopes: list[float] = []
+        self.state_slopes: list[float] = []
         self._recoveries: list[int] = []
 
     def add(self, result: SeedResult) -> None:
@@ -51,7 +52,9 @@ class Tally:
         self.steps += result.steps
         self._recoveries += result.recoveries
         if len(result.memory_kb) > 3:
-            self.memory_slopes.append(slope_kb_per_day(result.memory_kb))
+            self.memory_slopes.append(slope_per_day(result.memory_kb))
+        if len(result.state_bytes) > 3:
+            self.state_slopes.append(slope_per_day(result.state_bytes))
         if result.violation is not None:
             self.failed.append(result)
 

@@ -145,7 +145,9 @@ def _figures(tally: Tally) -> list[tuple[str, str]]:
         ("market events, loop steps", f"{tally.market_events:,}, {tally.steps:,}"),
     ]
     if tally.memory_slopes:
-        figures.append(("memory, worst slope", f"{max(tally.memory_slopes):+,.0f} KiB per simulated day"))
+        figures.append(("memory, world and all", f"{max(tally.memory_slopes):+,.0f} KiB per simulated day"))
+    if tally.state_slopes:
+        figures.append(("memory, the floor's own state", f"{max(tally.state_slopes):+,.0f} bytes per simulated day"))
     figures.append(("violations", str(len(tally.failed))))
     return figures
 

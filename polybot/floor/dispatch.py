@@ -68,8 +68,9 @@ class Dispatcher:
         """What follows from the room's state is committed by one at a time, who looks at it anew."""
         self.doubtful: dict[OrderId, None] = {}
         """Orders of which the venue's word is missing or does not fit: the reconciler looks them up."""
-        self.sent_at: dict[OrderId, Millis | None] = {}
-        """When the call that sends an open order was over; None while it is still on its way through journal and call.
+        self.sent_at: dict[OrderId, float | None] = {}
+        """When the call that sends an open order was over, in the clock's monotonic seconds, since the time of day may
+        jump; None while it is still on its way through journal and call.
 
         Orders of an earlier process are not in it."""
         self.strays: dict[OrderId, None] = {}
@@ -225,12 +226,12 @@ class Dispatcher:
         for order in orders:
             await self._send(order, now)
             if order.intent.id in self.sent_at:
-                self.sent_at[order.intent.id] = self.clock.now_ms()
+                self.sent_at[order.intent.id] = self.clock.monotonic()
 
     async def _send(self, order: Approved, now: Millis) -> None:
         intent = order.intent
-        if not self.room.fence():  # deposed since it was decided: not sent, and the look-up will find it was not
-            self.doubtful[intent.id] = None
+        if not self.room.fence():  # since it was decided; on paper nobody would look it up, and its money stay reserved
+            await self._not_taken(intent, "not sent: this floor may not trade now, another may lead", now)
             return
         if (age_ms := self.clock.now_ms() - now) > SEND_WITHIN_MS:
             await self._not_taken(intent, f"not sent: the disk took {age_ms} ms over it, the book has moved on", now)

@@ -10,7 +10,7 @@ Told of every event and of the time, it answers with commands. The house's rules
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -130,12 +130,16 @@ class FeedWatch:
     def subscribed(self, markets: Iterable[MarketId], now: Millis) -> None:
         """Their first snapshots are on their way: not to be asked for again at once."""
         for market in markets:
+            was = self._asked.get(market)
             asked = self._asked[market] = _Asked()
             asked.times, asked.next_at = 1, Millis(now + self.terms.spacing_ms_first)
+            asked.hung_up = was is not None and was.hung_up
 
-    def forget(self, market: MarketId) -> None:
-        self._recent.pop(market, None)
-        self._asked.pop(market, None)
+    def keep_only(self, markets: Collection[MarketId]) -> None:
+        """Forget every other market, also what came late of one that was forgotten before."""
+        for remembered in (self._recent, self._asked):
+            for market in [market for market in remembered if market not in markets]:
+                del remembered[market]
 
     # -- what it answers ----------------------------------------------------------------------------------------------
 
@@ -205,7 +209,9 @@ class FeedWatch:
             return None
         spacing = min(terms.spacing_ms_first * 2 ** min(asked.times, 10), terms.spacing_ms_max)
         asked.times, asked.next_at = asked.times + 1, Millis(now + spacing)
-        if asked.times == terms.requests_in_vain_max + 1 and now >= state.market.window_start:
+        in_vain = asked.times > terms.requests_in_vain_max and now >= state.market.window_start
+        if in_vain and not asked.hung_up:  # once: the other markets' books are on that connection too
+            asked.hung_up = True
             return Reconnect(f"{market} was asked for {terms.requests_in_vain_max} times in vain")
         return Refresh(market)
 
@@ -218,12 +224,15 @@ class FeedWatch:
 
 
 class _Asked:
-    """How often a market was asked for in vain, and when it may be asked for next."""
+    """How often a market was asked for in vain, when it may be asked for next, and whether a new connection was tried.
 
-    __slots__ = ("next_at", "times")
+    It lasts until the market's books are well again.
+    """
+
+    __slots__ = ("hung_up", "next_at", "times")
 
     def __init__(self) -> None:
-        self.times, self.next_at = 0, Millis(0)
+        self.times, self.next_at, self.hung_up = 0, Millis(0), False
 
 
 class _Recent:

@@ -244,9 +244,7 @@ class Feeder:
             if wanted == self._followed:
                 return
             fresh = [market for market in wanted if market not in self._followed]
-            for market in self._followed:
-                if market not in wanted:
-                    self.watch.forget(market)
+            self.watch.keep_only(wanted)
             if fresh:
                 self.watch.subscribed(fresh, self._clock.now_ms())
                 await self._request(fresh)

@@ -7,6 +7,7 @@ it is too late for it to turn up.
 
 import asyncio
 from collections.abc import Iterator
+from math import ceil
 
 import msgspec
 from loguru import logger
@@ -54,7 +55,7 @@ class Reconciler:
     def __init__(self, room: TradingRoom, venue: Venue, dispatcher: Dispatcher, clock: Clock) -> None:
         self.room, self.venue, self.dispatcher, self._clock = room, venue, dispatcher, clock
         self._doubts: dict[OrderId, _Doubt] = {}
-        self._began_at = clock.now_ms()
+        self._began_at = clock.monotonic()
         self.looked_up = 0
         self.last_look = clock.monotonic()
 
@@ -129,7 +130,7 @@ class Reconciler:
         """True if the venue answered."""
         order = intent.id
         doubt = self._doubts.setdefault(order, _Doubt())
-        asked_at = self._clock.now_ms()
+        asked_at = self._clock.monotonic()
         answer = await self._ask(order)
         self._again(doubt)
         if answer is None:
@@ -165,21 +166,23 @@ class Reconciler:
         await self.dispatcher.commit_calls()
         return answer
 
-    async def _unknown(self, intent: OrderIntent, doubt: _Doubt, asked_at: Millis) -> None:
+    async def _unknown(self, intent: OrderIntent, doubt: _Doubt, asked_at: float) -> None:
         """The venue does not know it: it is on its way, or was never sent and is not sent again.
 
-        What counts is when we asked: an answer that took long may be from before it turned up.
+        What counts is when we asked: an answer that took long may be from before it turned up. Times are monotonic: a
+        clock that jumped ahead has not made an order arrive sooner.
         """
         now, sent_at = self._clock.now_ms(), self._sent_at(intent)
-        turns_up_until = now if sent_at is None else sent_at + self.venue.lookup_patience_ms
-        if sent_at is None or asked_at < turns_up_until:
-            doubt.not_before = Millis(min(doubt.not_before, max(turns_up_until, now + AGAIN_MS_FIRST)))
+        patience_s = self.venue.lookup_patience_ms / 1000
+        if sent_at is None or asked_at - sent_at < patience_s:
+            left_s = 0.0 if sent_at is None else sent_at + patience_s - self._clock.monotonic()
+            doubt.not_before = Millis(min(doubt.not_before, now + max(ceil(left_s * 1000), AGAIN_MS_FIRST)))
             return
         await self.dispatcher.take([never_sent(intent, now)])
         if intent.id not in self.room.desks[intent.agent].state.orders:  # else the venue knew it before: it errs now
             self.room.proven(intent.agent, intent.id)
 
-    def _sent_at(self, intent: OrderIntent) -> Millis | None:
+    def _sent_at(self, intent: OrderIntent) -> float | None:
         """When it was sent at the latest; None if it still is on its way through our own hands.
 
         One of an earlier process was sent before this one began, whatever its journal's last words.

@@ -24,17 +24,32 @@ class AuditMemory(msgspec.Struct, kw_only=True):
 
     def catch_up(self, past: Iterable[Journaled]) -> list[AnyFact]:
         """Fold the facts after `seq`; the verdicts on them that are not among them (we died before writing them)."""
-        said: Counter[Said] = Counter()
-        due: list[AuditFact] = []
+        catching_up = CatchingUp(self)
         for entry in past:
-            if isinstance(entry.fact, AuditFact):
-                said[_said(entry.fact)] += 1
-            due += self.books.apply(entry.fact)
-            self.seq = entry.seq
+            catching_up.take(entry)
+        return catching_up.missing()
+
+
+class CatchingUp:
+    """The same fact by fact, for one who must do other things in between: weeks of facts take a minute."""
+
+    def __init__(self, memory: AuditMemory) -> None:
+        self._memory = memory
+        self._said: Counter[Said] = Counter()
+        self._due: list[AuditFact] = []
+
+    def take(self, entry: Journaled) -> None:
+        if isinstance(entry.fact, AuditFact):
+            self._said[_said(entry.fact)] += 1
+        self._due += self._memory.books.apply(entry.fact)
+        self._memory.seq = entry.seq
+
+    def missing(self) -> list[AnyFact]:
+        """The verdicts due that were not among the facts. To be asked once, at the end."""
         missing: list[AnyFact] = []
-        for verdict in due:
-            if said[_said(verdict)] > 0:
-                said[_said(verdict)] -= 1
+        for verdict in self._due:
+            if self._said[_said(verdict)] > 0:
+                self._said[_said(verdict)] -= 1
             else:
                 missing.append(verdict)
         return missing

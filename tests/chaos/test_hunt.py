@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from polybot.chaos.hunt import HuntPlan, hunt, run_here
-from polybot.chaos.result import SeedResult, slope_kb_per_day
+from polybot.chaos.result import SeedResult, slope_per_day
 from polybot.chaos.tally import Tally
 from polybot.cli import application
 from polybot.cli import chaos as chaos_command
@@ -55,8 +55,8 @@ def test_the_tally_adds_up() -> None:
 def test_the_slope_of_memory_leaves_the_first_quarter_out() -> None:
     hour = 3_600_000
     grows = [(0, 50_000), *((n * hour, 100_000 + 10 * n) for n in range(1, 24))]
-    assert slope_kb_per_day(grows) == pytest.approx(240)
-    assert slope_kb_per_day([(0, 1)]) == 0.0
+    assert slope_per_day(grows) == pytest.approx(240)
+    assert slope_per_day([(0, 1)]) == 0.0
 
 
 @pytest.fixture

@@ -295,13 +295,14 @@ def test_an_order_a_busy_venue_did_not_take_is_over_and_its_money_free() -> None
     VenueStage().play(script)
 
 
-def test_an_order_decided_by_a_floor_that_was_deposed_meanwhile_is_not_sent_but_looked_up() -> None:
+def test_an_order_decided_by_a_floor_that_may_not_trade_by_now_is_not_sent_and_its_money_is_free_again() -> None:
     async def script(stage: VenueStage) -> None:
         (order,) = stage.decide()
         stage.room.fence = lambda: False
         await stage.dispatcher.carry_out([order], stage.clock.now_ms())
         assert stage.venue.placed == []
-        assert list(stage.dispatcher.doubtful) == [order.intent.id]
+        assert [fact.order for fact in stage.of(OrderRejected)] == [order.intent.id]
+        assert (stage.room.exposure(), stage.dispatcher.doubtful) == (0, {})
 
     VenueStage().play(script)
 

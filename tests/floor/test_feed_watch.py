@@ -170,6 +170,27 @@ def test_a_dead_market_is_asked_ever_more_seldom_and_a_new_connection_tried_once
     assert [at for at, (command,) in told.items() if isinstance(command, Reconnect)] == [34_000]
 
 
+def test_a_dead_market_does_not_cost_the_others_their_connection_again_and_again() -> None:
+    watch, state = a_watch(silence_ms=10_000_000, silence_ms_max=10_000_000), a_state()
+    made_anew = 0
+    for at in range(0, 600_000, 500):
+        if any(isinstance(told, Reconnect) for told in watch.look(Millis(NOW + at), [state])):
+            made_anew += 1
+            watch.closed(Millis(NOW + at))
+            watch.opened(Millis(NOW + at))
+            watch.subscribed([state.market.id], Millis(NOW + at))
+    assert made_anew == 1
+
+
+def test_what_comes_late_of_a_market_that_is_not_followed_any_more_is_not_remembered_for_ever() -> None:
+    watch = a_watch()
+    admitted(watch, change(0), trade(1))
+    watch.keep_only([])
+    admitted(watch, change(2))
+    watch.keep_only([])
+    assert (watch._recent, watch._asked) == ({}, {})
+
+
 def test_a_contradicted_book_is_asked_for_at_once() -> None:
     watch, state = a_watch(), a_state()
     state.books[0].contradict()

@@ -136,6 +136,21 @@ def test_an_answer_brings_the_replies_that_were_lost() -> None:
     VenueStage().play(script)
 
 
+def test_a_clock_that_jumps_ahead_does_not_make_an_order_on_its_way_one_that_was_never_sent() -> None:
+    async def script(stage: VenueStage) -> None:
+        stage.start_looking()
+        (intent,) = await stage.send()
+        await asyncio.sleep(5)
+        stage.clock.jump(60_000)
+        await asyncio.sleep(3)
+        assert len(stage.asked(intent.id)) > 1
+        assert end_of(stage, intent) is None
+        await asyncio.sleep(10)
+        assert end_of(stage, intent) is CloseReason.NEVER_SENT
+
+    VenueStage().play(script)
+
+
 def test_an_order_the_venue_does_not_know_is_closed_as_never_sent_when_it_can_no_longer_turn_up() -> None:
     async def script(stage: VenueStage) -> None:
         stage.start_looking()

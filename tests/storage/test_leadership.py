@@ -11,6 +11,7 @@ from polybot.clock import SystemClock
 from polybot.domain.events import Severity
 from polybot.domain.units import Millis
 from polybot.paths import migrations_dir
+from polybot.storage import seat
 from polybot.storage.candidate import Candidate
 from polybot.storage.checkpoint import Checkpoint, save_to_database
 from polybot.storage.fenced_journal import FencedJournal
@@ -42,12 +43,14 @@ class Hands:
 class Floor:
     """A would-be leader in a data folder of its own. `others`: what it wrote down for a start without a database."""
 
-    def __init__(self, folder, url, *, alone=False):
+    def __init__(self, folder, url, *, alone=False, led_as=""):
         self.hands = Hands()
         self.others: list[bool] = []
         self.seat = take_seat(folder)
         self.session = LeaderSession(url, ACCOUNT, self.seat.identity, partial(migrate, folder=migrations_dir()))
-        self.candidate = Candidate(self.session, self.seat, SystemClock(), self.hands, self.others.append, alone=alone)
+        self.candidate = Candidate(
+            self.session, self.seat, SystemClock(), self.hands, self.others.append, alone=alone, led_as=led_as
+        )
 
     async def lead(self) -> Leadership:
         leadership = await self.candidate.once()
@@ -150,6 +153,22 @@ async def test_the_next_floor_on_the_dead_one_s_folder_leads_at_once_though_its_
     assert leadership.is_heir
     await heir.close()
     first.seat = take_seat(tmp_path / "first")
+
+
+async def test_after_a_reboot_a_folder_s_floor_is_heir_if_nobody_led_since(floors, empty_url, tmp_path, monkeypatch):
+    first, second = floors
+    me = first.seat.identity.holder
+    await (await first.lead()).release()
+    await first.close()
+    monkeypatch.setattr(seat, "boot_id", lambda: "another boot")
+    again = Floor(tmp_path / "first", empty_url, led_as=me)
+    leadership = await again.lead()
+    assert leadership.is_heir
+    await leadership.release()
+    await again.close()
+    await (await second.lead()).release()
+    first = floors[0] = Floor(tmp_path / "first", empty_url, led_as=again.seat.identity.holder)
+    assert not (await first.lead()).is_heir
 
 
 async def test_who_takes_over_on_another_folder_is_no_heir_and_has_to_take_the_journal_over(floors):

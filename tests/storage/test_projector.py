@@ -285,6 +285,34 @@ async def test_an_empty_database_is_prepared_first_and_a_wiped_one_made_anew(
     await pool.close()
 
 
+async def test_a_database_that_refuses_for_a_reason_nobody_foresaw_is_asked_again_until_somebody_mended_it(
+    projecting: Projecting, pool: asyncpg.Pool
+) -> None:
+    await projecting.tell([facts.note(1)])
+    await pool.execute("ALTER TABLE facts RENAME COLUMN position TO somewhere")
+    await projecting.journal.append([facts.note(2)], position=0)
+    with pytest.raises(ProjectionAwayError, match="UndefinedColumnError"):
+        await projecting.projector.project_batch()
+    await pool.execute("ALTER TABLE facts RENAME COLUMN somewhere TO position")
+    assert await projecting.projector.drain(seconds_max=10) == 0
+
+
+async def test_a_database_whose_schema_is_gone_is_away_until_it_is_made_again(tmp_path: Path, empty_url: str) -> None:
+    pool = await open_pool(empty_url)
+    with Journal.open(tmp_path / "journal") as journal:
+        await journal.append([facts.note(1), facts.note(2)], position=0)
+        projector = projector_of(journal, pool, prepare=lambda connection: migrate(connection, migrations_dir()))
+        assert await projector.drain(seconds_max=10) == 0
+        await pool.execute("DROP SCHEMA public CASCADE")
+        await journal.append([facts.note(3)], position=0)
+        assert await projector.drain(seconds_max=0.5) > 0
+        assert "InvalidSchemaName" in (projector.status().error or "")
+        await pool.execute("CREATE SCHEMA public")
+        assert await projector.drain(seconds_max=10) == 0
+        assert await value(pool, "SELECT count(*) FROM facts") == 3
+    await pool.close()
+
+
 async def test_without_its_tables_and_nobody_to_make_them_it_stops_with_the_remedy(
     tmp_path: Path, empty_url: str
 ) -> None:
