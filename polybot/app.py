@@ -129,7 +129,7 @@ async def _house(
     """The floor as it was, on paper, on the tape's time; fenced by the lease."""
     terms = house_terms(settings, source_name(tape))
     memory = await _newest_memory(stores) or new_memory(settings.capital_money)
-    was = restore(terms, memory, journal, tape.events())
+    was = await asyncio.to_thread(restore, terms, memory, journal, tape.events())  # the lease is renewed meanwhile
     clock = ReplayClock(was.now or Millis(tape.totals.first_ms if tape.totals else 0))
     venue = PaperVenue(was.paper_venue(settings.venue.model(settings.seed)))
     house = House(terms, was, venue, FencedJournal(journal, leadership.hold), clock, stores.keep_checkpoint)

@@ -102,7 +102,7 @@ class Standby:
         try:
             return await serve(app(), settings.web_host, settings.web_port)
         except CannotListen as error:
-            logger.bind(action="standby").info("{}; another port is used", error)
+            logger.bind(action="standby").info("{}. Until it leads, /health is on a free port", error)
             return await serve(app(), settings.web_host, 0)
 
     async def _stop_serving(self) -> None:

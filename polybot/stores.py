@@ -139,7 +139,7 @@ class FloorStores:
             missing = await self._projector.drain(DRAIN_SECONDS_MAX)
             if missing:
                 told = logger.bind(action="projection")
-                told.warning("{} facts are not in Postgres yet; the journal has them all", missing)
+                told.warning("{} facts are not in PostgreSQL yet; the journal has them all", missing)
 
     async def close(self) -> None:
         await self._end_tasks()

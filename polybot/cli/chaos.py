@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from polybot.chaos.bugs import BUGS
 from polybot.chaos.faults import MENU
 from polybot.chaos.hunt import HuntPlan, cores, hunt, run_here
 from polybot.chaos.result import SeedResult
@@ -18,6 +19,7 @@ from polybot.chaos.seed import run_seed
 from polybot.chaos.tally import Tally
 from polybot.cli import chaos_real
 from polybot.cli.terminal import BottomLine, log_progress
+from polybot.domain.errors import BadInput
 
 EXIT_VIOLATED = 1
 EXIT_INTERRUPTED = 130
@@ -49,6 +51,8 @@ def chaos(
     """
     if context.invoked_subcommand is not None:
         return
+    if bug is not None and bug not in BUGS:
+        raise BadInput(f"no such bug: {bug}; there are {', '.join(BUGS)}")
     plan = HuntPlan(first=first, seeds=seeds, days=days, bug=bug, jobs=jobs or cores())
     if seed is not None:
         _show_one(plan, run_here(plan, seed, run_seed), json)

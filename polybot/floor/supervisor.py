@@ -103,7 +103,7 @@ class Keeper:
             if self.left_behind > LEFT_BEHIND_MAX:
                 raise TooManyLeftBehind(f"{self.left_behind} runs of {self.spec.name} do not end") from error
             answer = self.budget.note(self._clock.monotonic(), self._chance.random())
-            text = f"{type(error).__name__}: {error}"
+            text = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()  # a fact is UTF-8
             logger.bind(action="agent_crashed", agent=self.spec.name).opt(exception=error).error(
                 "{} crashed: {}", self.spec.name, text
             )

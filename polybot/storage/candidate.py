@@ -96,7 +96,7 @@ class Candidate:
 
     def _tell(self, decision: Lead, epoch: int) -> None:
         say = logger.bind(action="leadership")
-        say.info("this floor leads {} (epoch {}): {}", self._session.account, epoch, decision.why)
+        say.info("this floor leads the account {} (epoch {}): {}", self._session.account, epoch, decision.why)
         if self._unseen and decision.waited_out:
             say.warning("the last leader never knew of this standby: make sure that it is not trading on by itself")
 

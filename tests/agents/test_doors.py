@@ -8,13 +8,22 @@ from typing import Any
 
 import pytest
 
-from polybot.agents.auditor import AuditorAgent
+from polybot.agents.auditor import AUDITOR, FACTS_AT_ONCE, AuditorAgent
 from polybot.agents.base import Badge, Dismissed, Heart
 from polybot.agents.monitor import MonitorAgent
 from polybot.agents.trader import Trader
 from polybot.clock import SystemClock
-from polybot.domain.events import AgentState, AnyFact, IntentRecorded, Journaled, Severity, SystemNoted, TradeSettled
-from polybot.domain.ids import AgentId
+from polybot.domain.events import (
+    AgentState,
+    AnyFact,
+    IntentRecorded,
+    Journaled,
+    OrderAccepted,
+    Severity,
+    SystemNoted,
+    TradeSettled,
+)
+from polybot.domain.ids import AgentId, OrderId
 from polybot.domain.units import Millis
 from polybot.floor import supervisor as module
 from polybot.floor.crash_budget import CrashTerms
@@ -163,6 +172,33 @@ async def test_a_follower_whose_work_never_gets_done_is_found_by_its_heart_and_r
     await until(lambda: len(silent.feeds) == 2)
     assert any(state is AgentState.CRASHED and text.startswith("AgentHung") for state, text in said)
     await supervisor.stop()
+
+
+async def test_an_auditor_catches_up_by_parts_and_lets_others_have_their_turn_meanwhile():
+    strangers = [
+        Journaled(seq=seq, position=0, fact=OrderAccepted(at=Millis(seq), agent=AUDITOR, order=OrderId(f"x-{seq:06}")))
+        for seq in range(1, 3 * FACTS_AT_ONCE)
+    ]
+    written: list[int] = []
+    clock, turns = SystemClock(), 0
+
+    class Past(Silent):
+        def past(self, after_seq: int) -> list[Journaled]:
+            return strangers[after_seq:]
+
+        async def commit(self, facts: Sequence[AnyFact]) -> None:
+            written.append(len(facts))
+
+    floor = Past()
+    agent = AuditorAgent(AuditMemory(), Heart(clock.monotonic), clock, floor, floor.commit, floor.feeds.append)
+    running = asyncio.create_task(agent.run())
+    while not agent.caught_up:
+        turns += 1
+        await asyncio.sleep(0)
+    assert (sum(written), max(written)) == (len(strangers), FACTS_AT_ONCE)  # each is about an order nobody intended
+    assert turns > 2
+    running.cancel()
+    await asyncio.wait([running])
 
 
 @pytest.mark.parametrize("role", ["auditor", "monitor"])

@@ -141,6 +141,15 @@ async def test_the_report_says_what_the_bug_was():
     assert "ValueError: a bug" in stage.texts
 
 
+async def test_the_report_of_a_bug_that_speaks_no_utf_8_can_be_journaled():
+    async def unspeakable(_: Puppet) -> None:
+        raise ValueError("a path of \udcff")
+
+    async with Stage(odd=unspeakable) as stage:
+        await stage.until(lambda: CRASHED in stage.states("odd"))
+    assert "ValueError: a path of \\udcff" in stage.texts
+
+
 async def test_an_agent_that_cannot_even_be_built_is_a_crash_like_any_other():
     stage = Stage(bad=for_ever)
 

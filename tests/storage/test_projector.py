@@ -20,7 +20,7 @@ from polybot.storage.journal_file import read_rows
 from polybot.storage.migrate import migrate
 from polybot.storage.postgres import open_pool
 from polybot.storage.projection import CHANGES
-from polybot.storage.projection_store import ProjectionError
+from polybot.storage.projection_store import ProjectionAwayError, ProjectionError
 from polybot.storage.projector import ForeignProjectionError, ProjectionStoppedError
 from tests.storage import facts
 from tests.storage.conftest import administer

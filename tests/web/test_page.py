@@ -71,6 +71,8 @@ async def test_it_shows_the_floor_its_agents_markets_and_trades(page):
     await wait_for_text(page, "#last-trades tbody tr:nth-child(2)", "open")
     await wait_for_text(page, "#stores", "redis down since 09:00:00 UTC, 3 rows behind (connection refused)")
     await wait_for_text(page, "#stores", "breaker on redis open, 7 failures in a row")
+    await wait_for_text(page, "#stores", "leadership firm, epoch 7, a standby is ready")
+    await wait_for_text(page, "#fitness", "redis is down; the floor keeps its facts in the journal")
     assert await page.locator("#curve path.line").count() == 1
     assert page.problems == []
 

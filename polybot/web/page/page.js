@@ -86,9 +86,10 @@ function show(status) {
 function showFitness(status) {
   const pauses = status.paused.map(pause =>
     `${pause.scope} paused by ${pause.breaker}: ${pause.text} (until ${pause.until ? `${timeOf(pause.until)} UTC` : "a person resumes"})`);
-  byId("fitness").className = `banner ${!status.fit ? "bad" : pauses.length ? "warn" : "good"}`;
+  const away = ["database", "redis"].filter(name => status[name].state === "down").map(name => `${name} is down; the floor keeps its facts in the journal (more below)`);
+  byId("fitness").className = `banner ${!status.fit ? "bad" : pauses.length || away.length ? "warn" : "good"}`;
   setText("fit-text", status.finished && status.fit ? "The tape is over." : !status.fit ? "Not fit to trade." : pauses.length ? "Fit to trade, with a pause." : "Fit to trade");
-  setText("fit-reasons", [...status.reasons, ...pauses].join("; "));
+  setText("fit-reasons", [...status.reasons, ...pauses, ...away].join("; "));
 }
 
 function showFloor(status) {
@@ -174,7 +175,14 @@ function showStores(status) {
   });
   for (const circuit of status.circuits.filter(one => one.state !== "closed")) {
     const part = document.createElement("span");
+    part.className = "warn";
     part.textContent = `breaker on ${circuit.name} ${circuit.state.replace("_", " ")}, ${whole.format(circuit.failures)} failures in a row`;
+    parts.push(part);
+  }
+  if (status.leadership) {
+    const part = document.createElement("span"), { footing, epoch, standby } = status.leadership;
+    part.className = footing === "firm" ? "" : "warn";
+    part.textContent = `leadership ${footing}, epoch ${epoch}${standby ? ", a standby is ready" : ""}`;
     parts.push(part);
   }
   byId("stores").replaceChildren(...parts);
