@@ -216,6 +216,7 @@ def _vitals(house: House, journal: Journal, limit_s: float) -> tuple[Vital, ...]
     return (
         Vital(name="the journal", stuck_for=lambda: journal.oldest_pending_s(monotonic()), limit_s=limit_s),
         Vital(name="the boss", stuck_for=house.boss.silent_for, limit_s=limit_s),
+        Vital(name="the reconciler", stuck_for=house.reconciler.silent_for, limit_s=limit_s),
     )
 
 

@@ -186,6 +186,36 @@ def _records_who_was_there(right: Any) -> Any:
     return records
 
 
+def _calls_all_of_them_passed(right: Any) -> Any:
+    """The record of a window is written before anyone asks whether there were fills."""
+
+    def record(self: Desk, market: Any, at: Millis, *, down: bool) -> Any:
+        right_one = right(self, market, at, down=down)
+        return msgspec.structs.replace(right_one, verdict=Verdict.PASSED, fills=0)
+
+    return record
+
+
+def _knows_no_pause(right: Any) -> Any:
+    """The breakers are configured, documented, and not wired in (evidence.md 1.12)."""
+
+    def pause_facts(self: room.TradingRoom, now: Millis) -> list[Any]:
+        return []
+
+    return pause_facts
+
+
+def _trips_over_itself(right: Any) -> Any:
+    """A trader that raises now and then, and is started again each time: nobody need ever know."""
+
+    def step(self: Desk, event_type: type, state: Any, now: Millis) -> Any:
+        if self.state.next_order > 2:
+            raise KeyError(state.market.id)
+        return right(self, event_type, state, now)
+
+    return step
+
+
 def _never_looks_up(right: Any) -> Any:
     """What the stream says is all there is."""
 
@@ -255,6 +285,9 @@ BUGS: dict[str, Bug] = {
         ("limits_kept", gate, "_judge_money", _forgets_the_others),
         ("fills_fit", intake.Intake, "_filled", _counts_twice),
         ("window_recorded", room.TradingRoom, "_window_records", _records_who_was_there),
+        ("window_recorded", Desk, "window_record", _calls_all_of_them_passed),
+        ("limits_kept", room.TradingRoom, "_pause_facts", _knows_no_pause),
+        ("no_surprise", Desk, "step", _trips_over_itself),
         ("comes_to_rest", reconciler.Reconciler, "look", _never_looks_up),
         ("no_fact_lost", journal.SimJournal, "submit", _acknowledges_early),
         ("chain_whole", disk, "read_group", _believes_torn_writes),

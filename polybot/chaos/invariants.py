@@ -7,10 +7,13 @@ from collections.abc import Callable
 
 import msgspec
 
+from polybot.chaos.breaker_checks import BreakerChecks
 from polybot.chaos.window import RULE_SET
 from polybot.domain.book import BookState
 from polybot.domain.events import (
+    AgentChanged,
     AgentFact,
+    AgentState,
     AnyFact,
     BooksAudited,
     CapitalAllocated,
@@ -26,6 +29,7 @@ from polybot.domain.events import (
     TradeSettled,
     TradingPaused,
     TradingResumed,
+    Verdict,
     WindowRecorded,
 )
 from polybot.domain.ids import AgentId, FillId, MarketId, OrderId
@@ -57,10 +61,14 @@ INVARIANTS = {
     "chain_whole": "the journal's chain of hashes is whole from its first row",
     "store_equal": "at rest the database has every journaled row, once and in order",
     "no_fact_lost": "a fact that was acknowledged is still there after any end of the process",
+    "no_surprise": "no agent crashes and no process ends but by what was planted",
     "comes_to_rest": "once the faults are over, everything settles and the floor stops in order",
     "never_stuck": "the floor never waits for something that cannot come",
 }
 """By name, for the table, the documents and the planted bugs."""
+
+
+EXPECTED_CRASHES = ("PlantedCrash", "AgentHung", "AgentGone", "Dismissed", "FeedOverflow")
 
 
 class Fold(msgspec.Struct):
@@ -102,6 +110,8 @@ class Invariants:
         self.payouts: dict[MarketId, Price] = {}
         self.recorded: dict[tuple[AgentId, MarketId], WindowRecorded] = {}
         self.pauses: dict[tuple[AgentId | None, str], TradingPaused] = {}
+        self.breakers = BreakerChecks(limits)
+        self._fill_counts: dict[tuple[AgentId, MarketId], int] = {}
         self.trades = 0
         self._settled_orders: set[OrderId] = set()
         self._check: dict[type, Callable[..., None]] = {
@@ -120,6 +130,7 @@ class Invariants:
             TradingPaused: self._paused,
             TradingResumed: self._resumed,
             BooksAudited: self._audited,
+            AgentChanged: self._agent_changed,
         }
 
     def take(self, seq: int, fact: AnyFact) -> None:
@@ -130,7 +141,7 @@ class Invariants:
         check = self._check.get(type(fact))
         if check is not None:
             check(fact)
-            if isinstance(fact, AgentFact):
+            if isinstance(fact, AgentFact) and fact.agent in self.agents:
                 self._require_conserved(fact.agent)
 
     # -- money --------------------------------------------------------------------------------------------------------
@@ -161,6 +172,7 @@ class Invariants:
         fold = self.agents.setdefault(fact.agent, Fold())
         fold.capital += fact.moved
         fold.posted += fact.moved
+        self.breakers.fund(fact.moved)
 
     def _audited(self, fact: BooksAudited) -> None:
         if not fact.passed:
@@ -209,6 +221,10 @@ class Invariants:
             if who in (None, agent) and pause.at < intent.decided_at:
                 raise Violated("limits_kept", f"{intent.id} was decided at {intent.decided_at}, {breaker} is in force")
 
+        missing = self.breakers.missing(agent, intent.decided_at)
+        if missing is not None:
+            raise Violated("limits_kept", f"{intent.id} was decided at {intent.decided_at}: {missing}")
+
     def _accepted(self, fact: OrderAccepted) -> None:
         order = self._order(fact.order)
         if order.accepted or order.closed:
@@ -241,6 +257,8 @@ class Invariants:
         order.spent += cost
         self.fills[fact.fill] = FillSeen(fact, cost)
         self.agents[fact.agent].held += cost
+        key = (fact.agent, fact.market)
+        self._fill_counts[key] = self._fill_counts.get(key, 0) + 1
 
     def _confirmed(self, fact: FillConfirmed) -> None:
         fill = self._provisional(fact.fill)
@@ -251,6 +269,7 @@ class Invariants:
         fill = self._provisional(fact.fill)
         self.fills_over.add(fact.fill)
         del self.fills[fact.fill]
+        self._fill_counts[fact.agent, fill.fact.market] -= 1
         self.agents[fact.agent].held -= fill.cost
 
     def _provisional(self, name: FillId) -> FillSeen:
@@ -291,16 +310,26 @@ class Invariants:
         fold.held -= cost
         fold.posted += payout
         fold.realised += fact.pnl
+        self.breakers.settle(fact)
         self.trades += 1
 
     def _recorded(self, fact: WindowRecorded) -> None:
         key = (fact.agent, fact.market)
         if key in self.recorded:
             raise Violated("window_recorded", f"{fact.agent} has a second record of {fact.market}")
+        fills = self._fill_counts.pop(key, 0)
+        if fact.fills != fills or (fact.verdict is Verdict.TRADED) != (fills > 0):
+            raise Violated("window_recorded", f"{fact} says {fact.verdict}, and there were {fills} fills that stood")
         self.recorded[key] = fact
+
+    def _agent_changed(self, fact: AgentChanged) -> None:
+        if fact.state is AgentState.CRASHED and not fact.text.startswith(EXPECTED_CRASHES):
+            raise Violated("no_surprise", f"{fact.agent} crashed: {fact.text}")
 
     def _paused(self, fact: TradingPaused) -> None:
         self.pauses[fact.agent, fact.breaker] = fact
+        self.breakers.pause(fact)
 
     def _resumed(self, fact: TradingResumed) -> None:
         self.pauses.pop((fact.agent, fact.breaker), None)
+        self.breakers.resume(fact)

@@ -25,13 +25,14 @@ from polybot.chaos.life import Life
 from polybot.chaos.loop import LoopStuck, VirtualLoop
 from polybot.chaos.market import World
 from polybot.chaos.plans import hunted_plans
-from polybot.chaos.process import Process
+from polybot.chaos.process import Exited, Process
 from polybot.chaos.result import EventLog, SeedResult, rss_kb
 from polybot.chaos.stores import SimCheckpoints, SimDatabase
 from polybot.domain.errors import BadInput
 from polybot.domain.events import FillMatched, IntentRecorded, Journaled, MarketSettled, OrderClosed
 from polybot.domain.order import OrderIntent
 from polybot.domain.units import UNIT, Millis, Money, parse_units
+from polybot.floor.supervisor import TooManyLeftBehind
 from polybot.house import House, HouseTerms
 from polybot.risk.limits import Limits
 from polybot.storage.journal_file import JournalDamagedError, JournalError, JournalRow
@@ -267,8 +268,8 @@ class Seed:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, JournalDamagedError | JournalMissingError):
             self._operate(error)
-        if isinstance(error, AttributeError | TypeError | NameError | AssertionError):
-            raise error  # a bug of the hunt's, or of a kind that no supervisor is for
+        if error is not None and not _is_expected(error):
+            self.fail(Violated("no_surprise", f"the process ends with {type(error).__name__}: {error}"))
         self._end("stopped" if error is None else f"exit {type(error).__name__}: {error}")
 
     def _operate(self, error: JournalError) -> None:
@@ -337,6 +338,14 @@ class Seed:
         result.market_events = 0 if house is None else house.room.state.position
         result.virtual_s = self.loop.time()
         return result
+
+
+def _is_expected(error: BaseException) -> bool:
+    """Whether a process may end so: its disk failed it, or too many agents cling to it."""
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    return any(isinstance(cause, JournalError | Exited | TooManyLeftBehind) for cause in causes)
 
 
 def _limits(number: int) -> Limits:

@@ -90,6 +90,7 @@ class Intake:
     def _accepted(self, order: _Order, reply: OrderAccepted) -> None:
         if order.reason in NOT_THERE:
             self.taken.strays.append(reply.order)  # it turned up after all, later than any order may
+            self.taken.doubtful.append(reply.order)  # and what has happened to it since may get lost on the way
         elif order.intended:
             order.intended = False
             self.taken.facts.append(reply)
@@ -111,6 +112,7 @@ class Intake:
             return
         if order.reason in NOT_THERE:
             self.taken.strays.append(reply.order)  # its acceptance may be lost: what is left of it may be open there
+            self.taken.doubtful.append(reply.order)
         if order.intended:  # its acceptance is late or lost, and no longer needed
             order.intended = False
             self.taken.facts.append(OrderAccepted(at=reply.at, agent=reply.agent, order=reply.order))

@@ -33,6 +33,8 @@ from polybot.floor.venue_calls import VenueCalls
 from polybot.risk.gate import Approved
 from polybot.venue.base import Venue, VenueBusy, VenueUnavailable
 
+CALL_S_MAX = 8.0
+"""A call to the venue is over within this, whatever the venue's own code does: less than an agent may take to hang."""
 SEND_WITHIN_MS = 2_000
 """An order that could not leave so soon after it was decided is not sent: what it was decided on is no more."""
 
@@ -241,14 +243,19 @@ class Dispatcher:
             await self._not_taken(intent, "the venue's circuit is open: not sent", now)
             return
         try:
-            await self.venue.place(order, now)
+            async with asyncio.timeout(CALL_S_MAX):
+                await self.venue.place(order, now)
         except VenueBusy as error:
             self.calls.failed(ticket)
             await self._not_taken(intent, str(error), now)
-        except VenueUnavailable as error:  # sent or not: unknown. The look-up decides, never a second send (D8)
+        except (
+            VenueUnavailable,
+            TimeoutError,
+        ) as error:  # sent or not: unknown. The look-up decides, no second send (D8)
             self.calls.failed(ticket)
             self.doubtful[intent.id] = None
-            await self.note(Severity.WARNING, "venue", f"no answer for {intent.id}: {error}")
+            why = str(error) or f"none within {CALL_S_MAX:g} s"
+            await self.note(Severity.WARNING, "venue", f"no answer for {intent.id}: {why}")
         else:
             self.calls.succeeded(ticket)
         await self.commit_calls()

@@ -18,7 +18,7 @@ from polybot.domain.events import FillConfirmed, FillFailed, FillMatched, OrderC
 from polybot.domain.ids import MarketId, OrderId
 from polybot.domain.order import CloseReason, Intended, OrderIntent
 from polybot.domain.units import Millis
-from polybot.floor.dispatch import Dispatcher
+from polybot.floor.dispatch import CALL_S_MAX, Dispatcher
 from polybot.venue.base import Venue, VenueBusy, VenueUnavailable
 
 LOOK_EVERY_S = 1.0
@@ -56,14 +56,23 @@ class Reconciler:
         self.room, self.venue, self.dispatcher, self._clock = room, venue, dispatcher, clock
         self._doubts: dict[OrderId, _Doubt] = {}
         self._began_at = clock.monotonic()
+        self._running = False
         self.looked_up = 0
         self.last_look = clock.monotonic()
 
     async def run(self) -> None:
         """For ever; raises only what the journal raises."""
-        while True:
-            await self.look()
-            await asyncio.sleep(LOOK_EVERY_S)
+        self._running = True
+        try:
+            while True:
+                await self.look()
+                await asyncio.sleep(LOOK_EVERY_S)
+        finally:
+            self._running = False
+
+    def silent_for(self) -> float:
+        """Seconds since it last looked anything up or saw nothing to look up; 0 while it does not run."""
+        return self._clock.monotonic() - self.last_look if self._running else 0.0
 
     async def look(self) -> None:
         """Look up every order that it is time for, one by one, and cancel strays."""
@@ -143,6 +152,7 @@ class Reconciler:
         await self.dispatcher.take(account)
         if is_over(account):
             self.room.proven(intent.agent, order)
+            self.dispatcher.strays.pop(order, None)  # nothing of it is open there any more
         return True
 
     async def _ask(self, order: OrderId) -> "_Answer | None":
@@ -152,9 +162,11 @@ class Reconciler:
         if ticket is None:
             return None
         self.looked_up += 1
+        self.last_look = self._clock.monotonic()
         try:
-            answer = _Answer(await self.venue.account_of(order))
-        except (VenueUnavailable, VenueBusy) as error:
+            async with asyncio.timeout(CALL_S_MAX):
+                answer = _Answer(await self.venue.account_of(order))
+        except (VenueUnavailable, VenueBusy, TimeoutError) as error:
             calls.failed(ticket)
             await self.dispatcher.commit_calls()
             logger.bind(action="look_up").debug("{} could not be looked up: {}", order, error)
@@ -198,8 +210,9 @@ class Reconciler:
         if ticket is None:
             return
         try:
-            await self.venue.cancel(order, self._clock.now_ms())
-        except (VenueUnavailable, VenueBusy):
+            async with asyncio.timeout(CALL_S_MAX):
+                await self.venue.cancel(order, self._clock.now_ms())
+        except (VenueUnavailable, VenueBusy, TimeoutError):
             self.dispatcher.calls.failed(ticket)
         else:
             self.dispatcher.calls.succeeded(ticket)

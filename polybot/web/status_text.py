@@ -43,7 +43,7 @@ async def fetch_status(base_url: str) -> FloorStatus:
         why = str(error) or f"no answer within {FETCH_SECONDS_MAX:.0f} s"
         raise FloorUnreachable(
             f"no floor answers at {base_url} ({why}): start one with `polybot run` or `make run`, "
-            "or set POLYBOT_WEB_PORT to the port of the one that runs"
+            "or name the page of the one that runs with `polybot status --url`"
         ) from error
     try:
         return from_json(content, FloorStatus)

@@ -197,7 +197,7 @@ def test_an_order_closed_as_never_sent_or_not_taken_that_turns_up_is_a_stray_to_
 ) -> None:
     day = Day()
     day.hear(day.closed(reason) if reason is CloseReason.NEVER_SENT else day.rejected())
-    assert day.hear(day.accepted()) == Taken(strays=[day.intent.id])
+    assert day.hear(day.accepted()) == Taken(strays=[day.intent.id], doubtful=[day.intent.id])
 
 
 @pytest.mark.parametrize("reason", [CloseReason.NEVER_SENT, CloseReason.REJECTED])
@@ -205,7 +205,7 @@ def test_so_is_one_whose_fill_turns_up_and_the_fill_is_ours(reason: CloseReason)
     day = Day()
     day.hear(day.closed(reason) if reason is CloseReason.NEVER_SENT else day.rejected())
     fill = day.matched("5")
-    assert day.hear(fill) == Taken(facts=[fill], strays=[day.intent.id])
+    assert day.hear(fill) == Taken(facts=[fill], strays=[day.intent.id], doubtful=[day.intent.id])
     assert day.desk.exposure == paid(fill)
 
 

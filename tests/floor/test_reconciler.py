@@ -9,6 +9,7 @@ from polybot.domain.events import (
     VenueReply,
 )
 from polybot.domain.order import CloseReason, Working
+from polybot.floor.dispatch import CALL_S_MAX
 from polybot.floor.reconciler import (
     AGAIN_MS_MAX,
     FINAL_MS_MAX,
@@ -168,18 +169,26 @@ def test_an_order_the_venue_does_not_know_is_closed_as_never_sent_when_it_can_no
 
 def test_patience_begins_when_the_sending_call_ends_not_when_it_was_decided() -> None:
     async def script(stage: VenueStage) -> None:
-        stage.venue.place_s = 30
+        stage.venue.place_s = CALL_S_MAX - 1
         stage.start_looking()
-        sending = asyncio.create_task(stage.send())
-        await asyncio.sleep(29)  # three times its patience after it was decided
-        (intent,) = (order.intent for desk in stage.room.desks.values() for order in desk.state.orders.values())
+        (intent,) = await stage.send()
+        await asyncio.sleep(PATIENCE_MS / 1000 - 0.5)  # far beyond its patience after it was decided
         assert len(stage.asked(intent.id)) >= 2
-        assert end_of(stage, intent) is None
-        await sending
-        await asyncio.sleep(PATIENCE_MS / 1000 - 0.5)
         assert end_of(stage, intent) is None
         await asyncio.sleep(2)
         assert end_of(stage, intent) is CloseReason.NEVER_SENT
+
+    VenueStage().play(script)
+
+
+def test_a_call_that_never_returns_is_given_up_and_its_order_looked_up() -> None:
+    async def script(stage: VenueStage) -> None:
+        stage.venue.place_s = 1_000_000
+        stage.start_looking()
+        (intent,) = await stage.send()
+        await asyncio.sleep(PATIENCE_MS / 1000 + 2)
+        assert end_of(stage, intent) is CloseReason.NEVER_SENT
+        assert len(stage.venue.placed) == 1
 
     VenueStage().play(script)
 
@@ -204,9 +213,9 @@ def test_an_order_whose_intent_is_still_on_its_way_to_the_disk_is_not_closed() -
 
 def test_what_counts_is_when_the_venue_was_asked_not_when_it_answered() -> None:
     async def script(stage: VenueStage) -> None:
-        stage.venue.look_up_s = PATIENCE_MS / 1000
+        stage.venue.look_up_s = CALL_S_MAX - 1
         (intent,) = await stage.send()
-        await asyncio.sleep(3)
+        await asyncio.sleep(PATIENCE_MS / 1000 - 4)
         looking = asyncio.create_task(stage.reconciler.look())
         await asyncio.sleep(0.1)  # asked, and then it turns up
         stage.has(intent, stage.accepted(intent))

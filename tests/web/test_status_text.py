@@ -25,7 +25,7 @@ async def test_the_status_fetched_is_the_status_served(server: WebServer, floor:
 
 async def test_no_floor_there_says_how_to_start_one(server: WebServer):
     await server.close()
-    with pytest.raises(FloorUnreachable, match=r"no floor answers at http://127.*`polybot run`.*POLYBOT_WEB_PORT"):
+    with pytest.raises(FloorUnreachable, match=r"no floor answers at http://127.*`polybot run`.*--url"):
         await fetch_status(server.url)
 
 
