@@ -4,60 +4,27 @@ Group commit, places, errors and limits are the real one's; the writer thread is
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from types import TracebackType
 from typing import Self
-
-import msgspec
 
 from polybot.chaos.disk import JOURNAL_PATH, SimDisk, Sync
 from polybot.chaos.life import Life
 from polybot.chaos.loop import NEVER, VirtualLoop
 from polybot.domain.events import AnyFact, Journaled
-from polybot.storage.journal import (
-    GROUP_FACTS_MAX,
-    PENDING_FACTS_MAX,
-    FactUnwritableError,
-    JournalClosedError,
-    JournalFailedError,
-    JournalOverloadedError,
-    encode_fact,
-)
 from polybot.storage.journal_file import JournalError, JournalRow, row_hash
+from polybot.storage.journal_queue import JournalFailedError, JournalQueue, Pending
 
 
-class _Pending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One append on its way to the disk."""
-
-    journaled: list[Journaled]
-    payloads: list[bytes]
-    done: "asyncio.Future[list[Journaled]]"
-
-
-class SimJournal:
+class SimJournal(JournalQueue):
     """One process's open journal. Make it with `open`; it ends with its life, or in order with `close`."""
 
-    path: Path = JOURNAL_PATH
-    unproven_rows = 0
-
     def __init__(self, disk: SimDisk, life: Life, loop: VirtualLoop, genesis: bytes) -> None:
+        super().__init__(JOURNAL_PATH, genesis, len(disk.rows), disk.last_hash())
         self._disk, self._life, self._loop = disk, life, loop
-        self.genesis = genesis
-        self.last_seq = len(disk.rows)
-        self.last_hash = disk.last_hash()
-        self._next_seq = self.last_seq + 1
-        self._pending: deque[_Pending] = deque()
-        self._group: list[_Pending] = []
+        self._group: list[Pending] = []
         self._rows: list[JournalRow] = []
         self._sync = Sync()
         self._roused = False
-        self._closing = False
-        self._failure: JournalError | None = None
-        self._grown: asyncio.Event | None = None
-        self._watched_seq, self._watched_since = 0, 0.0
-        self.pending_facts = 0
         life.at_end(self._die)
 
     @classmethod
@@ -66,44 +33,9 @@ class SimJournal:
         life.require_alive()
         return cls(disk, life, loop, disk.open_journal())
 
-    @property
-    def failure(self) -> JournalError | None:
-        return self._failure
-
-    def oldest_pending_s(self, now: float) -> float:
-        first = self.last_seq + 1 if self.pending_facts else 0
-        if first != self._watched_seq:
-            self._watched_seq, self._watched_since = first, now
-        return now - self._watched_since if first else 0.0
-
-    async def append(self, facts: Sequence[AnyFact], position: int) -> list[Journaled]:
-        return await self.submit(facts, position)
-
     def submit(self, facts: Sequence[AnyFact], position: int) -> "asyncio.Future[list[Journaled]]":
         self._life.require_alive()
-        payloads = [encode_fact(fact) for fact in facts]
-        self._require_room(len(facts))
-        done: asyncio.Future[list[Journaled]] = self._loop.create_future()
-        if not facts:
-            done.set_result([])
-            return done
-        first = self._next_seq
-        journaled = [Journaled(seq=first + i, position=position, fact=fact) for i, fact in enumerate(facts)]
-        self._next_seq += len(facts)
-        self._pending.append(_Pending(journaled=journaled, payloads=payloads, done=done))
-        self.pending_facts += len(facts)
-        self._rouse()
-        return done
-
-    async def wait_beyond(self, seq: int, seconds_max: float) -> int:
-        if self.last_seq <= seq:
-            self._grown = self._grown or asyncio.Event()
-            try:
-                async with asyncio.timeout(seconds_max):
-                    await self._grown.wait()
-            except TimeoutError:
-                pass
-        return self.last_seq
+        return super().submit(facts, position)
 
     def read(self, after_seq: int = 0) -> Iterator[Journaled]:
         self._life.require_alive()
@@ -129,25 +61,11 @@ class SimJournal:
             self._end_sync(self._sync)
         self._closing = True
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _require_room(self, count: int) -> None:
-        if self._failure is not None:
-            raise self._failure
-        if self._closing:
-            raise JournalClosedError(f"the journal {self.path} is closed; open it again to append")
-        if count > GROUP_FACTS_MAX:
-            raise FactUnwritableError(f"{count} facts in one append; at most {GROUP_FACTS_MAX} are written as one")
-        if self.pending_facts + count > PENDING_FACTS_MAX:
-            raise JournalOverloadedError(f"{self.pending_facts} facts wait for the disk, the most that may")
-
     # -- the writer ----------------------------------------------------------------------------------------------------
+
+    def _accept(self, pending: Pending) -> None:
+        self._add(pending)
+        self._rouse()
 
     def _rouse(self) -> None:
         if not self._group and not self._roused and not self._closing:
@@ -159,17 +77,14 @@ class SimJournal:
         self._roused = False
         if self._group or not self._pending:
             return
-        room = GROUP_FACTS_MAX
-        while self._pending and len(self._pending[0].payloads) <= room:
-            self._group.append(self._pending.popleft())
-            room -= len(self._group[-1].payloads)
+        self._group = self._next_group()
         self._rows = self._chained(self._group)
         self._sync = self._disk.next_sync()
         if self._sync.seconds < NEVER:
             self._loop.call_later(self._sync.seconds, self._end_sync, self._sync, context=self._life.context)
 
-    def _chained(self, group: list[_Pending]) -> list[JournalRow]:
-        rows, last = [], self.last_hash
+    def _chained(self, group: list[Pending]) -> list[JournalRow]:
+        rows, last = [], self._last_hash
         for pending in group:
             for entry, payload in zip(pending.journaled, pending.payloads, strict=True):
                 own = row_hash(last, entry.seq, entry.position, payload)
@@ -190,35 +105,15 @@ class SimJournal:
             self._fail(group, JournalFailedError(f"the journal {self.path} could not be written: {sync.error}"))
             return
         self._disk.keep(rows)
-        self.last_seq, self.last_hash = rows[-1].seq, rows[-1].hash
-        self.pending_facts -= len(rows)
+        self._durable_seq, self._last_hash = rows[-1].seq, rows[-1].hash
+        self._pending_facts -= len(rows)
         self._loop.call_soon(self._resolve, group, context=self._life.context)
         if self._pending:
             self._rouse()
 
-    def _resolve(self, group: list[_Pending]) -> None:
-        for pending in group:
-            if not pending.done.done():
-                pending.done.set_result(pending.journaled)
-        self._announce()
-
-    def _fail(self, group: list[_Pending], failure: JournalError) -> None:
-        self._failure = failure
-        waiting = [*group, *self._pending]
-        self._pending.clear()
-        self.pending_facts = 0
+    def _fail(self, group: list[Pending], failure: JournalError) -> None:
+        waiting = self._give_up(group, failure)
         self._loop.call_soon(self._reject, waiting, failure, context=self._life.context)
-
-    def _reject(self, waiting: list[_Pending], failure: JournalError) -> None:
-        for pending in waiting:
-            if not pending.done.done():
-                pending.done.set_exception(failure)
-        self._announce()
-
-    def _announce(self) -> None:
-        if self._grown is not None:
-            self._grown.set()
-            self._grown = None
 
     def _die(self) -> None:
         """The process is killed: what it was writing is torn."""

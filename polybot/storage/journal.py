@@ -8,23 +8,17 @@ import asyncio
 import os
 import sqlite3
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
-import msgspec
-
-from polybot.domain.errors import PolybotError
 from polybot.domain.events import AnyFact, Journaled
 from polybot.storage import journal_file, journal_place
-from polybot.storage.journal_file import FACT_DECODER, GENESIS_BYTES, PAGES_MAX, JournalError, JournalRow
+from polybot.storage.journal_file import GENESIS_BYTES, PAGES_MAX, JournalError, JournalRow
+from polybot.storage.journal_queue import JournalFailedError, JournalQueue, Pending
 from polybot.storage.journal_verify import PROVEN_AT_OPEN_ROWS, prove_newest
 
-PENDING_FACTS_MAX = 50_000
-GROUP_FACTS_MAX = 1_000
 PROVER_PAUSE_SECONDS = 0.02
 """After each batch of some 7 ms: proving competes with trading for the interpreter."""
 CLOSE_SECONDS_MAX = 30.0
@@ -33,48 +27,16 @@ INSERT_INTO_FACTS = "INSERT INTO facts (seq, position, payload, prev_hash, hash)
 ONE_FACT = "(?, ?, CAST(? AS TEXT), ?, ?)"
 
 
-class JournalFailedError(JournalError):
-    """A write failed: nothing that was waiting is promised, and the journal takes nothing more. Stop trading."""
-
-
-class JournalOverloadedError(JournalError):
-    """PENDING_FACTS_MAX facts wait for the disk; nothing of this call was taken. The journal itself goes on."""
-
-
-class JournalClosedError(JournalError):
-    """The journal was closed in order before this append."""
-
-
-class FactUnwritableError(PolybotError):
-    """A fact that would not be the same when read back (a NaN, a tuple in a dict of settings): a bug in who made it."""
-
-
-class _Pending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One append on its way to the disk."""
-
-    journaled: list[Journaled]
-    payloads: list[bytes]
-    done: "asyncio.Future[list[Journaled]]"
-
-
-class Journal:
+class Journal(JournalQueue):
     """An open journal, for one event loop and one writing process. Make it with `Journal.open`."""
 
     def __init__(self, path: Path, lock: IO[str], connection: sqlite3.Connection) -> None:
-        self.path = path
-        self.genesis = journal_file.read_genesis(connection, path)
+        genesis = journal_file.read_genesis(connection, path)
+        super().__init__(path, genesis, *journal_file.last_row(connection, path))
         self._lock_file = lock
         self._connection = connection
-        self._durable_seq, self._last_hash = journal_file.last_row(connection, path)
-        self._next_seq = self._durable_seq + 1
-        self._pending: deque[_Pending] = deque()
-        self._pending_facts = 0
         self._work = threading.Condition()
-        self._closing = False
-        self._failure: JournalError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._grown: asyncio.Event | None = None
-        self._watched_seq, self._watched_since = 0, 0.0
         self._unproven = max(0, self._durable_seq - PROVEN_AT_OPEN_ROWS)
         self._writer = threading.Thread(target=self._write, name="journal-writer", daemon=True)
         self._no_more_proving = threading.Event()
@@ -110,79 +72,17 @@ class Journal:
         return journal
 
     @property
-    def last_seq(self) -> int:
-        """The last durable row's number; 0 in an empty journal."""
-        return self._durable_seq
-
-    @property
-    def last_hash(self) -> bytes:
-        """The last written row's hash; the genesis in an empty journal."""
-        return self._last_hash
-
-    @property
-    def pending_facts(self) -> int:
-        """Facts taken but not yet durable."""
-        return self._pending_facts
-
-    def oldest_pending_s(self, now: float) -> float:
-        """How long the first append in line has waited, as far back as these calls have seen it; 0 with none waiting.
-
-        For one watcher that asks again and again, with its own monotonic seconds as `now`. From any thread.
-        """
-        first = self._durable_seq + 1 if self._pending_facts else 0
-        if first != self._watched_seq:
-            self._watched_seq, self._watched_since = first, now
-        return now - self._watched_since if first else 0.0
-
-    @property
     def unproven_rows(self) -> int:
         """Rows at the beginning of a very long journal that have yet to be proven in the background; 0 when whole."""
         return self._unproven
 
-    @property
-    def failure(self) -> JournalError | None:
-        """Why the journal takes nothing more; None while it is fit."""
-        return self._failure
-
-    async def append(self, facts: Sequence[AnyFact], position: int) -> list[Journaled]:
-        """Make `facts` durable, all or none, and return them with their places. `position`: the last event applied.
-
-        Cancelling the wait does not take the facts back: they are written all the same. Raises JournalFailedError (stop
-        trading), JournalOverloadedError, JournalClosedError or FactUnwritableError.
-        """
-        return await self.submit(facts, position)
-
     def submit(self, facts: Sequence[AnyFact], position: int) -> "asyncio.Future[list[Journaled]]":
-        """The same in two steps: places are given in the order of the calls, the future resolves when durable."""
-        payloads = [encode_fact(fact) for fact in facts]
-        self._require_room(len(facts))
-        loop = self._loop = asyncio.get_running_loop()
-        first = self._next_seq
-        journaled = [Journaled(seq=first + i, position=position, fact=fact) for i, fact in enumerate(facts)]
-        pending = _Pending(journaled=journaled, payloads=payloads, done=loop.create_future())
-        if not facts:
-            pending.done.set_result([])
-            return pending.done
-        with self._work:
-            if self._failure is not None:  # the writer may have ended since we looked: nobody would ever answer
-                raise self._failure
-            self._next_seq += len(facts)
-            self._pending.append(pending)
-            self._pending_facts += len(facts)
-            self._work.notify()
-        return pending.done
+        self._loop = asyncio.get_running_loop()
+        return super().submit(facts, position)
 
     async def wait_beyond(self, seq: int, seconds_max: float) -> int:
-        """Wait until a row after `seq` is durable, at most `seconds_max`; returns the last durable row's number."""
-        if self._durable_seq <= seq:
-            self._loop = asyncio.get_running_loop()
-            self._grown = self._grown or asyncio.Event()
-            try:
-                async with asyncio.timeout(seconds_max):
-                    await self._grown.wait()
-            except TimeoutError:
-                pass
-        return self._durable_seq
+        self._loop = asyncio.get_running_loop()
+        return await super().wait_beyond(seq, seconds_max)
 
     def read(self, after_seq: int = 0) -> Iterator[Journaled]:
         """The durable facts after `after_seq`, proven as they are read. From any thread; raises JournalDamagedError."""
@@ -215,45 +115,12 @@ class Journal:
         self._connection.close()
         self._lock_file.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    # -- the caller's side ---------------------------------------------------------------------------------------------
-
-    def _require_room(self, count: int) -> None:
-        if self._failure is not None:
-            raise self._failure
-        if self._closing:
-            raise JournalClosedError(f"the journal {self.path} is closed; open it again to append")
-        if count > GROUP_FACTS_MAX:
-            raise FactUnwritableError(f"{count} facts in one append; at most {GROUP_FACTS_MAX} are written as one")
-        if self._pending_facts + count > PENDING_FACTS_MAX:
-            raise JournalOverloadedError(
-                f"{self._pending_facts} facts wait for the disk, the most that may: pause trading until the journal "
-                "has caught up, and check the disk's speed"
-            )
-
-    def _resolve(self, group: list[_Pending]) -> None:
-        for pending in group:
-            if not pending.done.done():
-                pending.done.set_result(pending.journaled)
-        self._announce()
-
-    def _reject(self, group: list[_Pending], failure: JournalError) -> None:
-        for pending in group:
-            if not pending.done.done():
-                pending.done.set_exception(failure)
-        self._announce()
-
-    def _announce(self) -> None:
-        if self._grown is not None:
-            self._grown.set()
-            self._grown = None
+    def _accept(self, pending: Pending) -> None:
+        with self._work:
+            if self._failure is not None:  # the writer may have ended since we looked: nobody would ever answer
+                raise self._failure
+            self._add(pending)
+            self._work.notify()
 
     # -- the writer thread's side --------------------------------------------------------------------------------------
 
@@ -262,7 +129,7 @@ class Journal:
             f"the journal's writer for {self.path} ended by a bug: restart, and report the log"
         )
         in_order = False
-        group: list[_Pending] = []
+        group: list[Pending] = []
         try:
             while group := self._take_group():
                 self._commit(group)
@@ -287,19 +154,14 @@ class Journal:
         except JournalError as error:
             self._fail([], error)
 
-    def _take_group(self) -> list[_Pending]:
+    def _take_group(self) -> list[Pending]:
         """Whole appends, up to GROUP_FACTS_MAX facts; empty when closing and nothing is left."""
         with self._work:
             while not self._pending and not self._closing:
                 self._work.wait()
-            group: list[_Pending] = []
-            room = GROUP_FACTS_MAX
-            while self._pending and len(self._pending[0].payloads) <= room:
-                group.append(self._pending.popleft())
-                room -= len(group[-1].payloads)
-            return group
+            return self._next_group()
 
-    def _commit(self, group: list[_Pending]) -> None:
+    def _commit(self, group: list[Pending]) -> None:
         """One INSERT, which is one transaction and one fsync.
 
         One statement and not executemany: SQLite calls give up the GIL, and a busy event loop gives it back only after
@@ -320,35 +182,18 @@ class Journal:
             self._pending_facts -= count
         self._wake(self._resolve, group)
 
-    def _fail(self, group: list[_Pending], failure: JournalError) -> None:
+    def _fail(self, group: list[Pending], failure: JournalError) -> None:
         with self._work:
-            self._failure = failure
-            waiting = [*group, *self._pending]
-            self._pending.clear()
-            self._pending_facts = 0
+            waiting = self._give_up(group, failure)
         self._wake(lambda appends: self._reject(appends, failure), waiting)
 
-    def _wake(self, callback: Callable[[list[_Pending]], None], group: list[_Pending]) -> None:
+    def _wake(self, callback: Callable[[list[Pending]], None], group: list[Pending]) -> None:
         if self._loop is None:
             return
         try:
             self._loop.call_soon_threadsafe(callback, group)
         except RuntimeError:  # the loop was closed meanwhile: nobody is left to wait
             return
-
-
-def encode_fact(fact: AnyFact) -> bytes:
-    """The fact in JSON, tried: what is journaled must be the same when a later start reads it back."""
-    try:
-        payload = msgspec.json.encode(fact)
-        same = FACT_DECODER.decode(payload) == fact
-    except (TypeError, ValueError) as error:  # msgspec's own errors are ValueErrors
-        raise FactUnwritableError(f"{type(fact).__name__} cannot be journaled: {error}") from error
-    if not same:
-        raise FactUnwritableError(
-            f"{type(fact).__name__} would be read back differently (a NaN or a tuple in it?): {fact}"
-        )
-    return payload
 
 
 @cache

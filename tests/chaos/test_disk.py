@@ -15,15 +15,15 @@ from polybot.chaos.life import ProcessIsDead
 from polybot.chaos.loop import NEVER, VirtualLoop
 from polybot.domain.events import AnyFact, Journaled, MetricsRecorded, Severity, SystemNoted
 from polybot.domain.units import Millis, Money
-from polybot.storage.journal import (
+from polybot.storage.journal import Journal
+from polybot.storage.journal_file import JournalDamagedError, JournalError, JournalRow
+from polybot.storage.journal_place import JournalMissingError
+from polybot.storage.journal_queue import (
     FactUnwritableError,
-    Journal,
     JournalClosedError,
     JournalFailedError,
     JournalOverloadedError,
 )
-from polybot.storage.journal_file import JournalDamagedError, JournalError, JournalRow
-from polybot.storage.journal_place import JournalMissingError
 from tests.storage.facts import one_of_each
 
 GENESIS = bytes(range(32))

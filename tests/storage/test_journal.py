@@ -13,16 +13,16 @@ from polybot.domain.events import MetricsRecorded, OrderAccepted
 from polybot.domain.ids import AgentId, OrderId
 from polybot.domain.units import Millis, Money
 from polybot.storage import journal as journal_module
-from polybot.storage.journal import (
-    FactUnwritableError,
-    Journal,
-    JournalClosedError,
-    JournalFailedError,
-    JournalOverloadedError,
-)
+from polybot.storage.journal import Journal
 from polybot.storage.journal_file import (
     JournalInUseError,
     open_for_reading,
+)
+from polybot.storage.journal_queue import (
+    FactUnwritableError,
+    JournalClosedError,
+    JournalFailedError,
+    JournalOverloadedError,
 )
 from polybot.storage.journal_verify import verify
 from tests.storage.journals import note, texts

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from polybot.domain.events import Journaled
 from polybot.storage import journal_place
-from polybot.storage.journal import Journal, JournalFailedError
+from polybot.storage.journal import Journal
 from polybot.storage.journal_file import JournalUnusableError
+from polybot.storage.journal_queue import JournalFailedError
 from polybot.storage.journal_verify import verify
 from tests.storage.journals import APPEND_FOR_EVER, note, start_appending
 from tests.storage.test_embedded import interpreter_for, python_process, root_only
