@@ -33,8 +33,6 @@ from polybot.floor.venue_calls import VenueCalls
 from polybot.risk.gate import Approved
 from polybot.venue.base import Venue, VenueBusy, VenueUnavailable
 
-CALL_S_MAX = 8.0
-"""A call to the venue is over within this, whatever the venue's own code does: less than an agent may take to hang."""
 SEND_WITHIN_MS = 2_000
 """An order that could not leave so soon after it was decided is not sent: what it was decided on is no more."""
 
@@ -77,7 +75,6 @@ class Dispatcher:
         Orders of an earlier process are not in it."""
         self.strays: dict[OrderId, None] = {}
         """Orders the venue has open though we closed them: the reconciler cancels them."""
-        self.last_event_at = Millis(0)
 
     # -- who listens --------------------------------------------------------------------------------------------------
 
@@ -115,7 +112,6 @@ class Dispatcher:
         await self.take(self.venue.advance(now))
         await self.commit_due(now)
         state = self.room.observe(event)
-        self.last_event_at = now
         await self.take(self.venue.observe(event, state))
         await self.commit_due(now)
         return [
@@ -243,21 +239,13 @@ class Dispatcher:
             await self._not_taken(intent, "the venue's circuit is open: not sent", now)
             return
         try:
-            async with asyncio.timeout(CALL_S_MAX):
+            async with self.calls.call(ticket):
                 await self.venue.place(order, now)
         except VenueBusy as error:
-            self.calls.failed(ticket)
             await self._not_taken(intent, str(error), now)
-        except (
-            VenueUnavailable,
-            TimeoutError,
-        ) as error:  # sent or not: unknown. The look-up decides, no second send (D8)
-            self.calls.failed(ticket)
+        except VenueUnavailable as error:  # sent or not: unknown. The look-up decides, never a second send (D8)
             self.doubtful[intent.id] = None
-            why = str(error) or f"none within {CALL_S_MAX:g} s"
-            await self.note(Severity.WARNING, "venue", f"no answer for {intent.id}: {why}")
-        else:
-            self.calls.succeeded(ticket)
+            await self.note(Severity.WARNING, "venue", f"no answer for {intent.id}: {error}")
         await self.commit_calls()
 
     async def _not_taken(self, intent: OrderIntent, text: str, now: Millis) -> None:

@@ -7,6 +7,7 @@ it is too late for it to turn up.
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from math import ceil
 
 import msgspec
@@ -18,7 +19,7 @@ from polybot.domain.events import FillConfirmed, FillFailed, FillMatched, OrderC
 from polybot.domain.ids import MarketId, OrderId
 from polybot.domain.order import CloseReason, Intended, OrderIntent
 from polybot.domain.units import Millis
-from polybot.floor.dispatch import CALL_S_MAX, Dispatcher
+from polybot.floor.dispatch import Dispatcher
 from polybot.venue.base import Venue, VenueBusy, VenueUnavailable
 
 LOOK_EVERY_S = 1.0
@@ -57,7 +58,6 @@ class Reconciler:
         self._doubts: dict[OrderId, _Doubt] = {}
         self._began_at = clock.monotonic()
         self._running = False
-        self.looked_up = 0
         self.last_look = clock.monotonic()
 
     async def run(self) -> None:
@@ -161,20 +161,13 @@ class Reconciler:
         ticket = calls.admit_look_up()
         if ticket is None:
             return None
-        self.looked_up += 1
         self.last_look = self._clock.monotonic()
+        answer: _Answer | None = None
         try:
-            async with asyncio.timeout(CALL_S_MAX):
+            async with calls.call(ticket):
                 answer = _Answer(await self.venue.account_of(order))
-        except (VenueUnavailable, VenueBusy, TimeoutError) as error:
-            calls.failed(ticket)
-            await self.dispatcher.commit_calls()
+        except (VenueUnavailable, VenueBusy) as error:
             logger.bind(action="look_up").debug("{} could not be looked up: {}", order, error)
-            return None
-        except asyncio.CancelledError:
-            calls.abandoned(ticket)
-            raise
-        calls.succeeded(ticket)
         await self.dispatcher.commit_calls()
         return answer
 
@@ -209,13 +202,9 @@ class Reconciler:
         ticket = self.dispatcher.calls.admit_order()
         if ticket is None:
             return
-        try:
-            async with asyncio.timeout(CALL_S_MAX):
+        with suppress(VenueUnavailable, VenueBusy):  # then it is asked for again in the next round
+            async with self.dispatcher.calls.call(ticket):
                 await self.venue.cancel(order, self._clock.now_ms())
-        except (VenueUnavailable, VenueBusy, TimeoutError):
-            self.dispatcher.calls.failed(ticket)
-        else:
-            self.dispatcher.calls.succeeded(ticket)
             self.dispatcher.strays.pop(order, None)
         await self.dispatcher.commit_calls()
 

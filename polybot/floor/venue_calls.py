@@ -3,7 +3,10 @@
 Only look-ups probe: they are safe to repeat, an order is not (D8).
 """
 
+import asyncio
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from polybot.circuit import Circuit, CircuitPlan, CircuitSnapshot, CircuitState, Ticket
 from polybot.clock import Clock
@@ -11,8 +14,11 @@ from polybot.desk.room import TradingRoom
 from polybot.domain.events import AnyFact, TradingPaused, TradingResumed
 from polybot.domain.units import UNIT
 from polybot.risk.limits import Limits
+from polybot.venue.base import VenueBusy, VenueUnavailable
 
 VENUE_CALLS = "venue_calls"
+CALL_S_MAX = 8.0
+"""A call to the venue is over within this, whatever the venue's own code does: less than an agent may take to hang."""
 FAILURES_MAX = 5
 OPEN_MS_FIRST, OPEN_MS_MAX = 5_000, 60_000
 
@@ -46,15 +52,26 @@ class VenueCalls:
     def admit_look_up(self) -> Ticket | None:
         return self.circuit.admit(self._clock.now_ms())
 
-    def succeeded(self, ticket: Ticket) -> None:
+    @asynccontextmanager
+    async def call(self, ticket: Ticket) -> AsyncIterator[None]:
+        """Make the call within the block: it is bounded, and how it went is told to the circuit.
+
+        Raises VenueBusy, or VenueUnavailable for every other way of not being answered.
+        """
+        try:
+            async with asyncio.timeout(CALL_S_MAX):
+                yield
+        except TimeoutError as error:
+            self.circuit.failed(ticket, self._clock.now_ms())
+            raise VenueUnavailable(str(error) or f"none within {CALL_S_MAX:g} s") from error
+        except (VenueUnavailable, VenueBusy):
+            self.circuit.failed(ticket, self._clock.now_ms())
+            raise
+        except asyncio.CancelledError:
+            self.circuit.abandoned(ticket, self._clock.now_ms())
+            raise
         self._answered = True
         self.circuit.succeeded(ticket, self._clock.now_ms())
-
-    def failed(self, ticket: Ticket) -> None:
-        self.circuit.failed(ticket, self._clock.now_ms())
-
-    def abandoned(self, ticket: Ticket) -> None:
-        self.circuit.abandoned(ticket, self._clock.now_ms())
 
     @property
     def wants_probe(self) -> bool:

@@ -9,12 +9,12 @@ from polybot.domain.events import (
     VenueReply,
 )
 from polybot.domain.order import CloseReason, Working
-from polybot.floor.dispatch import CALL_S_MAX
 from polybot.floor.reconciler import (
     AGAIN_MS_MAX,
     FINAL_MS_MAX,
     SILENT_MS_MAX,
 )
+from polybot.floor.venue_calls import CALL_S_MAX
 from tests.builders import resolved
 from tests.floor.venues import MARKET, PATIENCE_MS, VenueStage, desk_of, end_of
 
