@@ -147,6 +147,14 @@ class Circuit:
             self._next_probe_at = now
             self._become(CircuitState.OPEN, now)
 
+    def pause_seconds(self, now: Millis, chance: random.Random, *, first: float, most: float) -> float:
+        """After a failure: until the circuit may be asked again, or while it is closed a growing wait of the caller's.
+
+        `first` and `most` in seconds, as in `growing_wait`.
+        """
+        wait_ms = self.wait_ms(now)
+        return wait_ms / 1000 if wait_ms else growing_wait(max(1, self._failures), chance, first=first, most=most)
+
     def snapshot(self, now: Millis) -> CircuitSnapshot:
         return CircuitSnapshot(
             name=self.name,

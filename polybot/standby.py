@@ -120,21 +120,23 @@ def account_of(settings: Settings) -> str:
 
 
 def others_known(data_dir: Path) -> bool:
-    """Whether another floor may lead, as far as this folder knows; a note that cannot be read may say anything."""
-    try:
-        return msgspec.json.decode((data_dir / NOTE).read_bytes(), type=_Note).others
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError):
-        return True
+    """Whether another floor may lead, as far as this folder knows."""
+    return _read_note(data_dir).others
 
 
 def last_holder(data_dir: Path) -> str:
     """The holder as which a floor on this folder last led; "" where that is not known."""
+    return _read_note(data_dir).holder
+
+
+def _read_note(data_dir: Path) -> _Note:
+    """Without a note nobody else was ever met; one that cannot be read may say anything."""
     try:
-        return msgspec.json.decode((data_dir / NOTE).read_bytes(), type=_Note).holder
+        return msgspec.json.decode((data_dir / NOTE).read_bytes(), type=_Note)
+    except FileNotFoundError:
+        return _Note(others=False)
     except (OSError, ValueError):
-        return ""
+        return _Note(others=True)
 
 
 def remember_others(data_dir: Path, others: bool, *, holder: str = "") -> None:

@@ -3,6 +3,7 @@
 import os
 import platform
 import resource
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -39,6 +40,15 @@ def resident_mb() -> float:
     if statm.exists():
         return int(statm.read_text().split()[1]) * resource.getpagesize() / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def slope(samples: Sequence[tuple[float, float]]) -> float:
+    """By least squares, in the second number's unit for one of the first's; 0 where there is none."""
+    if len(samples) < 2:
+        return 0.0
+    mean_x, mean_y = sum(x for x, _ in samples) / len(samples), sum(y for _, y in samples) / len(samples)
+    spread = sum((x - mean_x) ** 2 for x, _ in samples)
+    return sum((x - mean_x) * (y - mean_y) for x, y in samples) / spread if spread else 0.0
 
 
 def _cpu_name() -> str:

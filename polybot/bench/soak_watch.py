@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from polybot.bench.machine import resident_mb
+from polybot.bench.machine import resident_mb, slope
 
 BEAT_S = 0.01
 STALL_S = 0.05
@@ -186,13 +186,8 @@ class LoopWatch:
 
 
 def slope_per_hour(samples: list[tuple[float, float]]) -> float:
-    """Least squares over the second half of `samples`, in the samples' unit per hour; the first half warms up."""
-    half = samples[len(samples) // 2 :]
-    if len(half) < 2:
-        return 0.0
-    mean_x, mean_y = sum(x for x, _ in half) / len(half), sum(y for _, y in half) / len(half)
-    spread = sum((x - mean_x) ** 2 for x, _ in half)
-    return 3600 * sum((x - mean_x) * (y - mean_y) for x, y in half) / spread if spread else 0.0
+    """Over the second half of `samples`, in the samples' unit per hour; the first half warms up."""
+    return 3600 * slope(samples[len(samples) // 2 :])
 
 
 def percentile(counted: Counter[int], share: float) -> int:

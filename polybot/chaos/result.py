@@ -2,17 +2,15 @@
 
 from collections import deque
 from hashlib import sha256
-from pathlib import Path
 
 import msgspec
 
+from polybot.bench.machine import resident_mb, slope
 from polybot.domain.events import AnyFact
 from polybot.storage.journal_file import JournalRow
 
 LINES_KEPT = 40
 LINE_CHARACTERS_MAX = 400
-STATM = Path("/proc/self/statm")
-PAGE_KB = 4
 
 
 class SeedResult(msgspec.Struct, kw_only=True):
@@ -87,22 +85,13 @@ class EventLog:
 
 
 def rss_kb() -> int:
-    """This process's resident memory; 0 where the system does not say."""
-    if not STATM.exists():
-        return 0
-    return int(STATM.read_text().split()[1]) * PAGE_KB
+    """This process's resident memory in KiB."""
+    return round(resident_mb() * 1_000_000 / 1024)
 
 
 def slope_per_day(samples: list[tuple[int, int]]) -> float:
-    """By least squares over (virtual milliseconds, size), the first quarter left out: caches fill there."""
-    settled = samples[len(samples) // 4 :]
-    if len(settled) < 2:
-        return 0.0
-    mean_x = sum(at for at, _ in settled) / len(settled)
-    mean_y = sum(size for _, size in settled) / len(settled)
-    spread = sum((at - mean_x) ** 2 for at, _ in settled)
-    shared = sum((at - mean_x) * (size - mean_y) for at, size in settled)
-    return shared / spread * 86_400_000 if spread else 0.0
+    """Over (virtual milliseconds, size), the first quarter left out: caches fill there."""
+    return 86_400_000 * slope(samples[len(samples) // 4 :])
 
 
 def _moment(at_ms: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from polybot.circuit import Circuit, CircuitPlan, growing_wait
+from polybot.circuit import Circuit, CircuitPlan
 from polybot.clock import Clock
 from polybot.domain.errors import PolybotError
 from polybot.domain.units import Millis
@@ -174,12 +174,8 @@ class Bus:
                 del self._pending[key]
 
     def _pause_seconds(self) -> float:
-        """After a failure: what the circuit asks for, or while it is closed a short wait of our own."""
-        wait_ms = self.circuit.wait_ms(self._clock.now_ms())
-        if wait_ms:
-            return wait_ms / 1000
-        times = max(1, self.circuit.failures)
-        return growing_wait(times, self._chance, first=RETRY_SECONDS_FIRST, most=RETRY_SECONDS_MAX)
+        now = self._clock.now_ms()
+        return self.circuit.pause_seconds(now, self._chance, first=RETRY_SECONDS_FIRST, most=RETRY_SECONDS_MAX)
 
     def _drop_ticks(self) -> None:
         """Old ticks are of no use to anyone; states wait, the newest of each."""

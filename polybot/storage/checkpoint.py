@@ -17,7 +17,7 @@ import msgspec
 from polybot.domain.errors import PolybotError
 from polybot.domain.units import Millis
 from polybot.storage.journal_file import JournalError
-from polybot.storage.journal_place import CHECKPOINT_PREFIX, CHECKPOINT_SUFFIX, sync_folder
+from polybot.storage.journal_place import CHECKPOINT_PREFIX, CHECKPOINT_SUFFIX, checkpoint_files, sync_folder
 from polybot.storage.postgres import OUTAGES
 from polybot.storage.projection_change import as_moment
 
@@ -120,7 +120,7 @@ async def newest(folder: Path, pool: "Pool | None", *, version: int, hash_at: Ha
     Raises nothing for what may lie there, nor when Postgres is away: a start without a checkpoint is only slower.
     """
     warnings: list[str] = []
-    files = await asyncio.to_thread(_files, folder)
+    files = await asyncio.to_thread(checkpoint_files, folder)
     places = [(seq, "file") for seq in files] + [(seq, "database") for seq in await _rows(pool, warnings)]
     for seq, origin in sorted(places, reverse=True):
         try:
@@ -160,12 +160,6 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     sync_folder(folder)
     for old in sorted(folder.glob(FILE_PATTERN))[:-FILES_KEPT]:
         old.unlink(missing_ok=True)
-
-
-def _files(folder: Path) -> dict[int, Path]:
-    """The checkpoint files by the row they are named after; anything else that lies there is nobody's."""
-    digits = {path: path.stem.removeprefix(CHECKPOINT_PREFIX) for path in folder.glob(FILE_PATTERN)}
-    return {int(number): path for path, number in digits.items() if number.isdecimal()}
 
 
 def _read(path: Path) -> Checkpoint:

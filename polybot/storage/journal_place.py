@@ -124,15 +124,15 @@ def keep_aside(path: Path, why: str) -> Path | None:
 
 def keep_checkpoints_aside(folder: Path, after_seq: int) -> None:
     """Checkpoints made after row `after_seq` speak of rows that are no more: they get a name that nobody looks for."""
-    for file in _checkpoints(folder):
-        if _row_of(file) > after_seq:
+    for seq, file in checkpoint_files(folder).items():
+        if seq > after_seq:
             file.rename(file.with_suffix(".superseded"))
     sync_folder(folder)
 
 
 def require_no_run(path: Path) -> None:
     """There is no journal; raises JournalMissingError if there must have been one."""
-    signs = [file.name for file in _checkpoints(path.parent)]
+    signs = [file.name for file in checkpoint_files(path.parent).values()]
     signs += [name for part in PARTS[1:] if (Path(name := f"{path}{part}")).exists()]
     if signs:
         raise JournalMissingError(
@@ -154,7 +154,14 @@ def require_nothing_lost(path: Path, last_seq: int) -> None:
 
 def last_checkpoint(folder: Path) -> int:
     """The row of the newest checkpoint file in the folder; 0 with none."""
-    return max(map(_row_of, _checkpoints(folder)), default=0)
+    return max(checkpoint_files(folder), default=0)
+
+
+def checkpoint_files(folder: Path) -> dict[int, Path]:
+    """By the row they are named after, in that order; anything else that lies there is nobody's."""
+    found = sorted(folder.glob(f"{CHECKPOINT_PREFIX}*{CHECKPOINT_SUFFIX}"))
+    rows = {file: file.stem.removeprefix(CHECKPOINT_PREFIX) for file in found}
+    return {int(row): file for file, row in rows.items() if row.isdecimal()}
 
 
 def sync_folder(folder: Path) -> None:
@@ -164,16 +171,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    """In order of their rows; half-written ones have another suffix."""
-    found = sorted(folder.glob(f"{CHECKPOINT_PREFIX}*{CHECKPOINT_SUFFIX}"))
-    return [file for file in found if file.stem.removeprefix(CHECKPOINT_PREFIX).isdecimal()]
-
-
-def _row_of(checkpoint: Path) -> int:
-    return int(checkpoint.stem.removeprefix(CHECKPOINT_PREFIX))
 
 
 def _beside(path: Path, suffix: str) -> Path:

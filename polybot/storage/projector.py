@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from polybot.circuit import Circuit, CircuitPlan, growing_wait
+from polybot.circuit import Circuit, CircuitPlan
 from polybot.clock import Clock
 from polybot.domain.errors import PolybotError
 from polybot.domain.events import Journaled
@@ -240,13 +240,8 @@ class Projector:
         return Portion(rows=rows, entries=entries) if rows else None
 
     def _pause_seconds(self) -> float:
-        """After a failure: what the circuit asks for, or while it is closed a short wait of our own."""
         now = self._clock.now_ms()
-        wait_ms = self.circuit.wait_ms(now)
-        if wait_ms:
-            return wait_ms / 1000
-        times = max(1, self.circuit.failures)
-        return growing_wait(times, self._chance, first=RETRY_SECONDS_FIRST, most=RETRY_SECONDS_MAX)
+        return self.circuit.pause_seconds(now, self._chance, first=RETRY_SECONDS_FIRST, most=RETRY_SECONDS_MAX)
 
     def _note_outage(self, since: Millis, error: str) -> None:
         """The outage began when the first try began that had no answer; one that interrupts a catching up goes on."""
