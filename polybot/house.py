@@ -41,7 +41,7 @@ class FloorJournal(Protocol):
 
 KeepCheckpoint = Callable[[int, int, Millis, bytes], Awaitable[None]]
 """Keeps the floor's memory: the last fact in it, the last market event, the time, the encoded memory."""
-Play = Callable[[Dispatcher, asyncio.Event], Awaitable[bool]]
+Play = Callable[[Dispatcher, asyncio.Event], Coroutine[Any, Any, bool]]
 """Brings market events onto the floor until stopped (False) or until there are no more (True)."""
 
 
@@ -132,7 +132,7 @@ class House:
         Raises FloorFailed, or what the market's source raises, when only a restart can help.
         """
         await self.boss.open(self.supervisor, self.reconciler, self._started(), self.terms.capital)
-        playing = asyncio.create_task(self._play(play, stop), name="market-events")
+        playing = asyncio.create_task(play(self.dispatcher, stop), name="market-events")
         vital = [playing, asyncio.create_task(self.boss.watch(self.supervisor), name="boss-watch")]
         if self._reconciles:
             vital.append(asyncio.create_task(self.reconciler.run(), name="reconciler"))
@@ -155,9 +155,6 @@ class House:
             if not in_order:  # whatever failed, what is running must not go on trading
                 await self.supervisor.stop()
         return finished, reason
-
-    async def _play(self, play: Play, stop: asyncio.Event) -> bool:
-        return await play(self.dispatcher, stop)
 
     def _started(self) -> RunStarted:
         terms = self.terms

@@ -88,7 +88,7 @@ class SimExchange:
     """Advances with simulated time, whether or not a floor is alive. Everything it does is dated when it happens."""
 
     def __init__(self, world: World, faults: Faults, cash: Money) -> None:
-        self.world, self.faults, self.cash_at_start = world, faults, cash
+        self.world, self.faults = world, faults
         self.orders: dict[OrderId, OrderHistory] = {}
         self.on_event: Callable[[MarketEvent], None] | None = None
         self.on_reply: Callable[[VenueReply], None] | None = None

@@ -156,7 +156,6 @@ class World:
         def resolves(at: Millis) -> tuple[list[MarketEvent], int | None]:
             assert window.payout_up is not None  # set when its books opened
             self._open.remove(window)
-            window.is_resolved = True
             if window.is_late:
                 self.faults.note("venue_late_resolution", window.market.id)
             return [MarketResolved(at, at, window.market.id, window.payout_up)], None

@@ -43,7 +43,6 @@ class SimDatabase:
         self.rows: list[JournalRow] = []
         self.checkpoints: dict[int, bytes] = {}
         self.transactions = 0
-        self.wipes = 0
         self._holder: object | None = None  # of the lock on the place
 
     def door(self, life: Life) -> "DatabaseDoor":
@@ -72,7 +71,6 @@ class SimDatabase:
         """Somebody emptied it. A transaction that is under way fails."""
         self.genesis, self.rows, self.checkpoints = None, [], {}
         self._holder = None
-        self.wipes += 1
 
     def repair(self, disk: SimDisk) -> int:
         """`polybot journal repair`: the journal made whole with this copy; returns the rows that are lost with it."""

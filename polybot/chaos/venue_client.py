@@ -120,11 +120,6 @@ class ExchangeClient:
             replies.append(heapq.heappop(coming)[2])
         return replies
 
-    @property
-    def next_reply_at(self) -> Millis | None:
-        """When the stream brings something of what has happened already; None while nothing is on its way."""
-        return Millis(self._coming[0][0]) if self._coming else None
-
     def observe(self, event: MarketEvent, state: MarketState | None) -> list[VenueReply]:
         """Nothing: a far venue sees its own market, and tells by its stream."""
         return []

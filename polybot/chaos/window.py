@@ -54,7 +54,7 @@ class Window:
 
     def __init__(self, market: Market, resolved_at: Millis, faults: Faults, *, is_late: bool) -> None:
         self.base = self.market = market
-        self.resolved_at, self.is_late, self.is_resolved = resolved_at, is_late, False
+        self.resolved_at, self.is_late = resolved_at, is_late
         self.payout_up: Price | None = None
         self.path: list[int] = []
         self.ladder: Ladder | None = None

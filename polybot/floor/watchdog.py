@@ -68,22 +68,6 @@ class Vital(msgspec.Struct, frozen=True, kw_only=True):
         return Fatal(text=f"{self.name} has not got on for {stuck_s:.1f} s (at most {self.limit_s:g})")
 
 
-class Progress:
-    """Tells how long work has been waiting while none of it got done, from two counters that others keep."""
-
-    def __init__(self, waiting: Callable[[], int], done: Callable[[], int], monotonic: Callable[[], float]) -> None:
-        self._waiting, self._done, self._monotonic = waiting, done, monotonic
-        self._done_last = done()
-        self._since = monotonic()
-
-    def stuck_for(self) -> float:
-        """Seconds; 0 while nothing waits. True to the rhythm in which it is asked."""
-        done, now = self._done(), self._monotonic()
-        if done != self._done_last or self._waiting() == 0:
-            self._done_last, self._since = done, now
-        return now - self._since
-
-
 class Guard(Protocol):
     """The second net: ends this process from outside when `beat` has not been called for long."""
 
