@@ -191,7 +191,11 @@ class Feeder:
             self._session.cancel()
 
     async def _lost(self, reason: str) -> None:
+        """Of a book that nobody keeps any more nothing counts, however young it is."""
         self._is_idle = True
+        if self._followed:
+            await self._request(list(self._followed))
+            self._followed = ()
         if self.watch.closed(self._clock.now_ms()):
             await self._note(Severity.WARNING, f"market data stopped: {reason}")
 

@@ -208,7 +208,7 @@ async def test_a_bug_in_the_writer_thread_leaves_nobody_waiting(path: Path, monk
 async def test_beyond_the_bound_an_append_is_refused_and_the_rest_goes_on(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "PENDING_FACTS_MAX", 10)
+    monkeypatch.setattr("polybot.storage.journal_queue.PENDING_FACTS_MAX", 10)
     with Journal.open(path) as journal:
         futures = [journal.submit([note(n)], position=0) for n in range(10)]
         with pytest.raises(JournalOverloadedError, match="pause trading"):

@@ -183,7 +183,7 @@ async def test_a_row_that_this_version_does_not_know_stops_the_projection_there(
         pass
 
     good = facts.note(1)
-    monkeypatch.setattr("polybot.storage.journal.encode_fact", msgspec.json.encode)
+    monkeypatch.setattr("polybot.storage.journal_queue.encode_fact", msgspec.json.encode)
     await projecting.journal.append([good, FromTheFuture(at=facts.at(2)), good], position=0)  # type: ignore[list-item]
     with pytest.raises(ProjectionStoppedError, match="no fact that this version knows") as error:
         await asyncio.wait_for(projecting.projector.run(), 20)
