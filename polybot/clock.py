@@ -70,10 +70,11 @@ class SteadyClock:
             self._note_back(self._now_ms - self._wall())
 
     def now_ms(self) -> Millis:
-        at, passed_ms = self._elapsed(), 0.0
-        if at > self._at:
-            passed_ms, self._at = (at - self._at) * 1000, at
-            self._now_ms += passed_ms
+        at = self._elapsed()
+        if at <= self._at:
+            return Millis(int(self._now_ms))
+        passed_ms, self._at = (at - self._at) * 1000, at
+        self._now_ms += passed_ms
         off_ms = self._wall() - self._now_ms
         if off_ms > JUMP_MS:
             self._ahead(off_ms)

@@ -20,7 +20,7 @@ from polybot.domain.ids import AgentId
 from polybot.domain.units import Millis, Money, format_units
 from polybot.floor.boss import WATCH_EVERY_S, Boss
 from polybot.floor.dispatch import Dispatcher
-from polybot.floor.reconciler import Reconciler
+from polybot.floor.reconciler import LOOK_EVERY_S, Reconciler
 from polybot.floor.supervisor import AgentSpec, Supervisor
 from polybot.recovery import FloorMemory, Recovered, decode_audit, encode_audit, encode_memory, recover
 from polybot.risk.limits import Limits
@@ -61,6 +61,7 @@ class HouseTerms(msgspec.Struct, frozen=True, kw_only=True):
     agent_hang_s: float = 10.0
     checkpoint_s: float = 30.0
     watch_s: float = WATCH_EVERY_S
+    reconcile_s: float = LOOK_EVERY_S
     lockstep: bool = False
 
 
@@ -112,7 +113,7 @@ class House:
         patience_s = LOCKSTEP_PATIENCE_FACTOR * terms.agent_hang_s
         self.dispatcher = Dispatcher(was.room, venue, journal, clock, lockstep=terms.lockstep, patience_s=patience_s)
         self.dispatcher.follow(self._remember)
-        self.reconciler = Reconciler(was.room, venue, self.dispatcher, clock)
+        self.reconciler = Reconciler(was.room, venue, self.dispatcher, clock, terms.reconcile_s)
         self._reconciles = venue.may_lose_replies
         if self._reconciles:
             for desk in self.room.desks.values():

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from polybot.chaos.life import Life
     from polybot.chaos.seed import Seed
 
-WATCHDOG_S = 5.0
-SHOW_S = 10.0
-PACE, WATCH = FeedPace(tick_s=1.0, look_s=1.5), WatchTerms(refresh_ms=4_000)
-IDLE_S, FLUSH_S = 15.0, 5.0
+WATCHDOG_S = 10.0
+SHOW_S = 20.0
+PACE, WATCH = FeedPace(tick_s=2.0, look_s=2.5), WatchTerms(refresh_ms=4_000)
+IDLE_S, FLUSH_S = 15.0, 20.0
 """How often an idle projector asks the database, and the bus looks whether there is anything to send.
 
 All of these look less often than a live floor's: what is hunted happens between awaits, and polls cost the most.

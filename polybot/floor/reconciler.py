@@ -53,7 +53,15 @@ class _Doubt(msgspec.Struct):
 class Reconciler:
     """Run `run()` as a task beside the agents; `look()` is one round of it."""
 
-    def __init__(self, room: TradingRoom, venue: Venue, dispatcher: Dispatcher, clock: Clock) -> None:
+    def __init__(
+        self,
+        room: TradingRoom,
+        venue: Venue,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        look_every_s: float = LOOK_EVERY_S,
+    ) -> None:
+        self._look_every_s = look_every_s
         self.room, self.venue, self.dispatcher, self._clock = room, venue, dispatcher, clock
         self._doubts: dict[OrderId, _Doubt] = {}
         self._began_at = clock.monotonic()
@@ -66,7 +74,7 @@ class Reconciler:
         try:
             while True:
                 await self.look()
-                await asyncio.sleep(LOOK_EVERY_S)
+                await asyncio.sleep(self._look_every_s)
         finally:
             self._running = False
 
