@@ -27,7 +27,7 @@ from polybot.recovery import FloorMemory, decode_memory, new_memory
 from polybot.risk.audit import Auditor
 from polybot.runs import TakenUp, journal_path, take_up
 from polybot.settings import Settings, load_plans
-from polybot.standby import Standby, StoppedWaiting
+from polybot.standby import Standby
 from polybot.storage.embedded import EmbeddedServers, embedded_servers
 from polybot.storage.embedded_keeper import kept_running
 from polybot.storage.fenced_journal import FencedJournal
@@ -69,16 +69,11 @@ async def run_floor(
     """Open the floor on a tape, play it, close it in order; `closing` is told how far that is.
 
     Where another floor runs on its folder or leads its account, it waits first (standby.py). Raises FloorFailed where
-    only a restart can help, Deposed when another leads.
+    only a restart can help, Deposed when another leads, StoppedWaiting when asked to stop before it led.
     """
     tape = TapeReader(settings.tape)
     async with AsyncExitStack() as stack:
-        try:
-            ground = await _take_ground(settings, stop, stack, closing)
-        except StoppedWaiting as error:
-            return RunOutcome(
-                finished=False, reason=str(error), facts=[], data_dir=settings.data_dir, tape=settings.tape
-            )
+        ground = await _take_ground(settings, stop, stack, closing)
         leadership, servers = ground.leadership, ground.servers
         journal = await asyncio.to_thread(Journal.open, journal_path(settings.data_dir))
         stack.callback(journal.close)

@@ -5,13 +5,18 @@ import logging
 import re
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from loguru import logger
 
-if TYPE_CHECKING:
-    from loguru import Record
+from polybot.clock import wall_ms
+from polybot.paths import as_typed
 
+if TYPE_CHECKING:
+    from loguru import Message, Record
+
+Style = Literal["pretty", "json"]
 URL_PASSWORD = re.compile(r"(\b\w+://[^:/@\s]*:)[^@/\s]+@")
 PRETTY = "<dim>{time:HH:mm:ss}</dim> <level>{level: <7}</level> <cyan>{extra[action]: <13}</cyan> {message}"
 
@@ -21,30 +26,41 @@ def redact(text: str) -> str:
     return URL_PASSWORD.sub(r"\1***@", text)
 
 
-def set_up(style: Literal["pretty", "json"], level: str, write: Callable[[object], None] | None = None) -> None:
+def set_up(style: Style, level: str, write: Callable[[str], object] | None = None) -> None:
     """Send logs to stderr, or to `write`: readable, or as JSON lines (as the container image sets it)."""
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # its stacks about strangers' bad requests
     logger.remove()
-    logger.configure(extra={"action": "-"}, patcher=_redact_record)
+    logger.configure(extra={"action": "-"}, patcher=_word_for_people)
+    out = write or _to_stderr
+
+    def say(message: "Message") -> None:
+        out(str(message) if style == "pretty" else _json_line(message))
+
+    colorize = style == "pretty" and sys.stderr.isatty()
+    logger.add(say, format=PRETTY, level=level, colorize=colorize, backtrace=False, diagnose=False)
+
+
+def lost_line(style: Style, lost: int, unread_s: float) -> str:
+    """What stands in the log for lines that are missing there."""
+    now = datetime.fromtimestamp(wall_ms() / 1000, UTC).astimezone()
+    text = f"{lost} log lines were not written: nobody read them for {unread_s:.1f} s"
     if style == "pretty":
-        logger.add(
-            write or sys.stderr,
-            format=PRETTY,
-            level=level,
-            colorize=sys.stderr.isatty(),
-            backtrace=False,
-            diagnose=False,
-        )
-    else:
-        logger.add(_write_json, level=level, backtrace=False, diagnose=False)
+        return f"{now:%H:%M:%S} WARNING {'log_lost': <13} {text}\n"
+    fields = {"time": now.isoformat(), "level": "WARNING", "action": "log_lost", "lost": lost, "message": text}
+    return json.dumps(fields) + "\n"
 
 
-def _redact_record(record: "Record") -> None:
-    record["message"] = redact(record["message"])
+def _word_for_people(record: "Record") -> None:
+    record["message"] = as_typed(redact(record["message"]))
 
 
-def _write_json(message: object) -> None:
-    record: Record = message.record  # type: ignore[attr-defined]
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def _json_line(message: "Message") -> str:
+    record = message.record
     line: dict[str, object] = {
         "time": record["time"].isoformat(),
         "level": record["level"].name,
@@ -53,5 +69,4 @@ def _write_json(message: object) -> None:
     }
     if record["exception"] is not None:
         line["exception"] = redact(str(message).partition("\n")[2])
-    sys.stderr.write(json.dumps(line, default=str) + "\n")
-    sys.stderr.flush()
+    return json.dumps(line, default=str) + "\n"

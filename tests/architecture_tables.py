@@ -82,7 +82,8 @@ ROOMS = {
     ),
     "circuit": Room("polybot.circuit", ("domain",), pure=True),
     "clock": Room("polybot.clock", ("domain",)),
-    "log": Room("polybot.log"),
+    "log": Room("polybot.log", ("clock", "paths")),
+    "outlet": Room("polybot.outlet"),
     "paths": Room("polybot.paths"),
     # Two parts of the composition root that were worth a file.
     "recovery": Room(
@@ -108,7 +109,7 @@ ROOMS = {
     "cli": Room(
         "polybot.cli",
         (
-            *("app", "backtest", "bench", "chaos", "importing", "runs", "settings", "stores", "web"),
+            *("app", "backtest", "bench", "chaos", "importing", "outlet", "runs", "settings", "standby", "stores", "web"),
             *("domain", "floor.status", "floor.watchdog", "floor.closing", "floor.guard"),
             *("storage", "storage.tape", *OUTER),
         ),

@@ -8,6 +8,7 @@ from typing import NoReturn
 import typer
 
 from polybot.domain.errors import PolybotError
+from polybot.paths import as_typed
 
 EXIT_TROUBLE = 1
 EXIT_INTERRUPTED = 130
@@ -50,6 +51,6 @@ def main() -> NoReturn:
         typer.secho("stopped before anything had begun", err=True)
         raise SystemExit(EXIT_INTERRUPTED) from None
     except PolybotError as error:
-        typer.secho(f"polybot: {error}", fg="red", err=True)
+        typer.secho(f"polybot: {as_typed(str(error))}", fg="red", err=True)
         raise SystemExit(EXIT_TROUBLE) from None
     raise SystemExit(0)

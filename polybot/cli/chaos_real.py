@@ -17,6 +17,7 @@ from rich.table import Table
 from polybot.chaos.real import Comeback, Outcome, run_chaos
 from polybot.chaos.real_plan import Target
 from polybot.cli.terminal import BottomLine
+from polybot.paths import command
 
 EXIT_DIFFERENT = 1
 TEXT = {Target.SERVICE: "the service", Target.DATABASE: "PostgreSQL", Target.CACHE: "Valkey"}
@@ -49,7 +50,7 @@ def real(
     if outcome.findings:
         for finding in outcome.findings:
             typer.secho(f"DIFFERENT: {finding}", fg="red", err=True)
-        typer.echo(f"everything is kept in {place}; again: polybot chaos real --kills {kills} --seed {seed}")
+        typer.echo(f"everything is kept in {place}; again: {command()} chaos real --kills {kills} --seed {seed}")
         raise typer.Exit(EXIT_DIFFERENT)
     if folder is None:
         shutil.rmtree(place)

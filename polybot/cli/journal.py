@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from polybot.domain.errors import BadInput
+from polybot.paths import as_typed
 from polybot.runs import journal_path
 from polybot.settings import Settings, load_settings
 from polybot.storage.embedded import embedded_servers
@@ -90,7 +91,7 @@ async def _database(settings: Settings, stack: AsyncExitStack) -> str | None:
 
 
 def _tell(made: Draft, damage: str | None) -> None:
-    typer.echo(damage or "the database has facts that the journal has not")
+    typer.echo(as_typed(damage) if damage else "the database has facts that the journal has not")
     typer.echo(
         f"a whole journal of {made.rows} facts can be made: {made.from_file} are the file's own, {made.from_database} "
         f"the database's ({made.database})"

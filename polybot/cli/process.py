@@ -28,12 +28,17 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class WatchedProcess:
-    """Make one per process, in the main thread. `judge` begins once the floor is open: recovery may take its time."""
+    """Make one per process, in the main thread. `judge` begins once the floor is open: recovery may take its time.
 
-    def __init__(self, stall_exit_s: float, stop_s_max: float) -> None:
+    `flush` has written out what was said, or gives up; it is called before the process is ended the hard way.
+    """
+
+    def __init__(self, stall_exit_s: float, stop_s_max: float, flush: Callable[[], object] = lambda: None) -> None:
         clock = SystemClock()
         self.closing = Closing(clock.monotonic, stop_s_max)
-        self._watchdog = Watchdog(clock.monotonic, stall_exit_s, guard=GuardProcess(stall_exit_s + GUARD_LATER_S))
+        guard = GuardProcess(stall_exit_s + GUARD_LATER_S)
+        self._flush = flush
+        self._watchdog = Watchdog(clock.monotonic, stall_exit_s, guard=guard, flush=flush)
         self._watchdog.add(self.closing.look)
         self._loop = uvloop.new_event_loop()
         self._stop = asyncio.Event()
@@ -67,9 +72,16 @@ class WatchedProcess:
     def _asked(self, number: int, frame: FrameType | None) -> None:
         """A signal. Python calls this between two lines of whatever runs: no logging, and no waiting for the loop."""
         if not self.closing.ask():
+            self._flush()
             os._exit(EXIT_INTERRUPTED)
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stop.set)
+            self._loop.call_soon_threadsafe(self._stop_in_order)
+
+    def _stop_in_order(self) -> None:
+        remark = self.closing.answer()
+        if remark is not None:
+            logger.bind(action="stopping").info("{}", remark.text)
+        self._stop.set()
 
 
 async def _end_tasks() -> None:

@@ -11,8 +11,10 @@ from loguru import logger
 from polybot import log
 from polybot.app import OpenFloor, RunOutcome, run_floor
 from polybot.cli.process import WatchedProcess
-from polybot.cli.terminal import PLAIN_EVERY_S, BottomLine, log_progress, progress_text
+from polybot.cli.terminal import PLAIN_EVERY_S, BottomLine, log_outlet, log_progress, nobody_waits, progress_text
+from polybot.paths import as_typed
 from polybot.settings import Settings, load_settings
+from polybot.standby import StoppedWaiting
 
 SHOW_EVERY_S = 0.25
 
@@ -30,12 +32,31 @@ def run(
 ) -> None:
     """Run the floor. With nothing else said: recorded markets, own servers, paper money. Ctrl-C stops it in order."""
     settings = load_settings(tape=tape, speed=speed, data_dir=data_dir, seed=seed, web_port=port)
-    line = BottomLine()
-    log.set_up(settings.log_format, settings.log_level, line.above if not line.plain else None)
-    process = WatchedProcess(settings.stall_exit_s, settings.stop_s_max)
-    outcome = process.run(lambda stop: _run(settings, line, process, stop))
-    line.end()
-    _say_goodbye(outcome)
+    outlet = log_outlet(settings.log_format)
+    line = BottomLine(outlet)
+    log.set_up(settings.log_format, settings.log_level, line.above)
+    process = WatchedProcess(settings.stall_exit_s, settings.stop_s_max, outlet.flush)
+    with nobody_waits(line, outlet):
+        outcome = _live(settings, line, process)
+    if outcome is not None:
+        _report(outcome)
+
+
+def _live(settings: Settings, line: BottomLine, process: WatchedProcess) -> RunOutcome | None:
+    """Run the floor; how it ended if the tape is over, else None, and why has been said."""
+    try:
+        outcome = process.run(lambda stop: _run(settings, line, process, stop))
+    except StoppedWaiting:
+        typer.echo("Stopped while it waited as a standby: it had traded nothing.")
+        return None
+    if outcome.finished:
+        return outcome
+    farewell = (
+        f"Stopped in order. Everything is written down in {outcome.data_dir}; the same command goes on from here "
+        "(`polybot reset` puts this run away and starts anew)."
+    )
+    typer.echo(as_typed(farewell))
+    return None
 
 
 async def _run(settings: Settings, line: BottomLine, process: WatchedProcess, stop: asyncio.Event) -> RunOutcome:
@@ -78,15 +99,9 @@ def _say_hello(floor: OpenFloor, settings: Settings) -> None:
         say("playing {} {}; Ctrl-C stops in order", settings.tape.name, pace)
 
 
-def _say_goodbye(outcome: RunOutcome) -> None:
-    if outcome.finished:
-        # only now: a floor that starts has better things to do than to import what draws reports
-        from polybot.backtest.report_builder import build_report  # noqa: PLC0415
-        from polybot.backtest.report_text import render_text  # noqa: PLC0415
+def _report(outcome: RunOutcome) -> None:
+    # only now: a floor that starts has better things to do than to import what draws reports
+    from polybot.backtest.report_builder import build_report  # noqa: PLC0415
+    from polybot.backtest.report_text import render_text  # noqa: PLC0415
 
-        sys.stdout.write(render_text(build_report(outcome.facts)))
-        return
-    typer.echo(
-        f"Stopped in order. Everything is written down in {outcome.data_dir}; the same command goes on from here "
-        "(`polybot reset` puts this run away and starts anew)."
-    )
+    sys.stdout.write(render_text(build_report(outcome.facts)))

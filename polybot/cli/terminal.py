@@ -1,12 +1,19 @@
 """A line at the bottom of a terminal that is rewritten in place, with log lines passing above it."""
 
+import atexit
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import UTC, datetime
-from typing import TextIO
+from functools import partial
 
 from loguru import logger
 
+from polybot import log
+from polybot.clock import SystemClock
 from polybot.floor.status import FloorStatus
+from polybot.outlet import Outlet, OutletStream
 
 CLEAR_LINE = "\r\x1b[2K"
 PLAIN_EVERY_S = 15.0
@@ -14,30 +21,70 @@ PLAIN_EVERY_S = 15.0
 
 
 class BottomLine:
-    """Shows one line; on no terminal it shows nothing, and `plain` says so."""
+    """Shows one line; on no terminal it shows nothing, and `plain` says so.
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
-        self._stream = stream
+    With an outlet nobody waits for the terminal, and while lines wait to be written the bottom one is left as it is.
+    """
+
+    def __init__(self, outlet: Outlet | None = None) -> None:
+        self._outlet = outlet
         self._text = ""
-        self.plain = not stream.isatty()
+        self.plain = not sys.stderr.isatty()
 
     def show(self, text: str) -> None:
-        if not self.plain:
+        if not self.plain and not (self._outlet and self._outlet.busy):
             self._text = text
-            self._stream.write(CLEAR_LINE + text)
-            self._stream.flush()
+            self._write(CLEAR_LINE + text)
 
-    def above(self, message: object) -> None:
-        """Write a log message (with its own line end) above the line."""
-        self._stream.write((CLEAR_LINE if self._text else "") + str(message) + self._text)
-        self._stream.flush()
+    def above(self, lines: str) -> None:
+        """Write whole lines, with their line ends, above the line."""
+        self._write((CLEAR_LINE if self._text else "") + lines + self._text)
 
     def end(self) -> None:
         """Take the line away."""
         if self._text:
-            self._stream.write(CLEAR_LINE)
-            self._stream.flush()
             self._text = ""
+            self._write(CLEAR_LINE)
+
+    def _write(self, text: str) -> None:
+        if self._outlet is not None:
+            self._outlet.put(text)
+        else:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+def log_outlet(style: log.Style) -> Outlet:
+    """Where a running floor's log goes: stderr. What it still holds when the process ends has its second then."""
+    begin = CLEAR_LINE if sys.stderr.isatty() else ""
+    outlet = Outlet(
+        sys.stderr.fileno(),
+        SystemClock().monotonic,
+        lambda lost, unread_s: begin + log.lost_line(style, lost, unread_s),
+    )
+    atexit.register(outlet.flush)
+    return outlet
+
+
+@contextmanager
+def nobody_waits(line: BottomLine, outlet: Outlet) -> Iterator[None]:
+    """Whatever is printed in the block goes through an outlet; at its end all of it has gone out, or nobody reads."""
+    printed = _print_outlet(line, outlet)
+    try:
+        with redirect_stdout(printed), redirect_stderr(OutletStream(line.above, sys.stderr, outlet)) as said:
+            yield
+    finally:
+        line.end()
+        for stream in (said, printed):
+            stream.drain()
+
+
+def _print_outlet(line: BottomLine, outlet: Outlet) -> OutletStream:
+    """For stdout: the log's own where both go to the same place, or words would overtake each other."""
+    if os.path.samestat(os.fstat(sys.stdout.fileno()), os.fstat(sys.stderr.fileno())):
+        return OutletStream(line.above, sys.stdout, outlet)
+    own = Outlet(sys.stdout.fileno(), SystemClock().monotonic, partial(log.lost_line, "pretty"))
+    return OutletStream(own.put, sys.stdout, own)
 
 
 def signed(amount: int) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from polybot.floor.watchdog import EXIT_STUCK, Fatal, Remark
 
 EXIT_INTERRUPTED = 130
+ANSWER_S = 0.25
+"""The loop is left so much time to answer who asks first; then the watchdog does."""
 ASKED_MAX = 3
 """The third time somebody asks, the process ends at once."""
 
@@ -20,11 +22,13 @@ class Closing:
         self._began_at: float | None = None
         self._stage = "the floor"
         self.asked = 0
-        self._answered = 0
+        self._unanswered: list[int] = []
+        """Which askings have not been answered yet. Taken from its end, which only one thread can do (`answer`)."""
 
     def ask(self) -> bool:
         """Somebody wants it to end. False when that has been said often enough: end at once."""
         self.asked += 1
+        self._unanswered.append(self.asked)
         self.begin()
         return self.asked < ASKED_MAX
 
@@ -60,12 +64,24 @@ class Closing:
         if min(self._monotonic() - began_at, running_s) > self._seconds_max:
             text = f"the stop in order did not end in {self._seconds_max:g} s: {self._stage} would not close"
             return Fatal(text=text, exit_code=EXIT_STUCK)
-        if self.asked > self._answered:
-            self._answered = self.asked
-            return Remark(text=self._answer())
-        return None
+        if self.asked == 1 and self._monotonic() - began_at < ANSWER_S:
+            return None
+        return self.answer()
 
-    def _answer(self) -> str:
+    def answer(self) -> Remark | None:
+        """What to tell the one who asked last; None when that has been done.
+
+        The loop says it before it ends anything, so that it stands in its place in the log; where the loop does not
+        turn, the watchdog does.
+        """
+        try:
+            self._unanswered.pop()
+        except IndexError:
+            return None
+        self._unanswered.clear()
+        return Remark(text=self._how_long())
+
+    def _how_long(self) -> str:
         if self.asked == 1:
             return f"stopping in order; that takes at most {self.left_s:.0f} s"
         return (

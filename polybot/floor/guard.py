@@ -12,11 +12,13 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 
 STEP_S = 0.5
 LAST_WORDS_S = 2.0
 """From SIGABRT, on which faulthandler writes all stacks without needing the interpreter, to SIGKILL."""
 CLOSE_S_MAX = 1.0
+SAY_S_MAX = 0.5
 
 
 class GuardProcess:
@@ -94,13 +96,21 @@ def _end(guarded: int, silent_s: float) -> None:
     words = (
         f"CRITICAL: the event loop has not turned for {silent_s:g} s and no thread has; the guard ends the process\n"
     )
-    with contextlib.suppress(OSError):
-        os.set_blocking(2, False)
-        os.write(2, words.encode())
+    saying = threading.Thread(target=_say, args=(words,), daemon=True)
+    saying.start()
+    saying.join(SAY_S_MAX)
+    if os.getppid() != guarded:
+        return
     os.kill(guarded, signal.SIGABRT)
     select.select([0], [], [], LAST_WORDS_S)  # returns at once when it is gone
     if os.getppid() == guarded:
         os.kill(guarded, signal.SIGKILL)
+
+
+def _say(words: str) -> None:
+    """In a thread, for nobody may read. (A terminal made non-blocking would be that for the whole shell.)"""
+    with contextlib.suppress(OSError):
+        os.write(2, words.encode())
 
 
 if __name__ == "__main__":

@@ -123,10 +123,11 @@ class Watchdog:
         stall_exit_s: float,
         *,
         guard: Guard | None = None,
+        flush: Callable[[], object] = lambda: None,
         end_process: Callable[[int], None] = os._exit,
     ) -> None:
         self._monotonic, self._stall_exit_s = monotonic, stall_exit_s
-        self._guard, self._end_process = guard, end_process
+        self._guard, self._flush, self._end_process = guard, flush, end_process
         self._pulse: Pulse | None = None
         self._looks: tuple[Look, ...] = ()
         self._vitals: tuple[Vital, ...] = ()
@@ -249,6 +250,7 @@ class Watchdog:
         text = f"{fatal.text}. The process ends itself; nothing journaled is lost{stack}"
         self._say("CRITICAL", "watchdog", text)
         self._over.set()
+        self._flush()  # waits a second at most, and only where nobody reads
         self._end_process(fatal.exit_code)
 
     def _say(self, level: str, action: str, text: str) -> None:

@@ -83,7 +83,7 @@ def test_what_holds_the_interpreter_itself_is_ended_by_the_guard_with_every_stac
 
 
 def test_one_that_was_suspended_for_longer_than_any_limit_goes_on() -> None:
-    child = Child("await asyncio.sleep(1)")
+    child = Child("await asyncio.sleep(1)\nawait asyncio.sleep(0.3)")  # the first is over when it wakes
     time.sleep(0.2)
     child.send(signal.SIGSTOP)
     time.sleep(4.5)  # the guard would have ended it after 3

@@ -189,7 +189,9 @@ async def test_a_first_floor_that_stops_in_order_hands_over_at_once_and_is_a_sta
     assert seconds_to_trading(second, stopped_at) < 4
     again = pair.start("again", data="first")
     assert standby_health(again)["epoch"] == 2
-    assert "Stopped in order" in again.interrupt()
+    farewell = again.interrupt()
+    assert "it had traded nothing" in farewell
+    assert "Stopped in order" not in farewell
     assert again.process.returncode == 0
     second.interrupt()
     assert pair.facts("second")[: len(pair.facts("first"))] == pair.facts("first")  # nothing was lost on the way

@@ -223,14 +223,25 @@ class TestClosing:
     def test_the_first_time_it_says_how_long_it_may_take_the_second_how_long_is_left(self):
         loop, closing = self.closing()
         assert closing.ask()
-        assert closing.look(1000) == Remark(text="stopping in order; that takes at most 30 s")
-        assert closing.look(1000) is None
+        assert closing.answer() == Remark(text="stopping in order; that takes at most 30 s")
+        assert closing.answer() is None
         closing.stage("the journal")
         loop.now += 12
         assert closing.ask()
-        said = closing.look(1000)
+        said = closing.answer()
         assert isinstance(said, Remark)
         assert "now the journal: at most 18 s more" in said.text
+
+    def test_the_watchdog_answers_where_the_loop_does_not_and_only_then(self):
+        loop, closing = self.closing()
+        closing.ask()
+        assert closing.look(1000) is None
+        loop.now += 0.3
+        assert isinstance(closing.look(1000), Remark)
+        assert (closing.look(1000), closing.answer()) == (None, None)
+        closing.ask()
+        assert isinstance(closing.look(1000), Remark)  # somebody grows impatient: whoever comes first
+        assert closing.answer() is None
 
     def test_the_third_time_ends_at_once(self):
         _, closing = self.closing()
@@ -307,6 +318,20 @@ def test_a_log_that_nobody_reads_does_not_keep_it_from_ending_the_process(monkey
         assert watched.ended == [EXIT_STUCK]
     finally:
         logger.remove(sink)
+
+
+def test_what_was_said_is_flushed_before_the_process_is_ended():
+    order: list[str] = []
+    sink = logger.add(lambda message: order.append(message.record["level"].name))
+    dog = Watchdog(
+        time.monotonic, 30, flush=lambda: order.append("flushed"), end_process=lambda _: order.append("ended")
+    )
+    try:
+        dog.add(lambda _: Fatal(text="enough"))
+        dog.look(time.monotonic(), overslept_s=0)
+    finally:
+        logger.remove(sink)
+    assert order == ["CRITICAL", "flushed", "ended"]
 
 
 def test_its_thread_ends_when_told(watched):
