@@ -16,7 +16,7 @@ from polybot.chaos import disk, journal, window
 from polybot.desk import intake, room
 from polybot.desk.books import DeskBooks
 from polybot.desk.desk import Desk
-from polybot.domain.book import BookState
+from polybot.domain.book import Book, BookState
 from polybot.domain.events import (
     FillFailed,
     FillMatched,
@@ -25,7 +25,7 @@ from polybot.domain.events import (
     Verdict,
 )
 from polybot.domain.units import UNIT, Millis, Money
-from polybot.floor import reconciler
+from polybot.floor import reconciler, venue_calls
 from polybot.floor.boss import Boss
 from polybot.floor.dispatch import Dispatcher
 from polybot.risk import gate
@@ -142,6 +142,15 @@ def _trusts_any_book(right: Any) -> Any:
     return moment
 
 
+def _sees_what_it_likes(right: Any) -> Any:
+    """Every book is verified, whatever the venue says its best prices are, and none has to wait for a snapshot."""
+
+    def check(self: Book, best_bid: Any, best_ask: Any) -> None:
+        self.state, self.needs_snapshot = BookState.VERIFIED, False
+
+    return check
+
+
 def _trades_any_market(right: Any) -> Any:
     """The gate does not ask under which rules a market settles."""
 
@@ -203,6 +212,24 @@ def _knows_no_pause(right: Any) -> Any:
         return []
 
     return pause_facts
+
+
+def _knows_no_drawdown(right: Any) -> Any:
+    """What was won before noon does not count: only the day's loss is looked at, not the fall from its height."""
+
+    def breakers(book: Any, at: Millis, limits: Any) -> Any:
+        return [pause for pause in right(book, at, limits) if pause.breaker != "daily_drawdown"]
+
+    return breakers
+
+
+def _believes_in_the_venue(right: Any) -> Any:
+    """The circuit to the venue has numbers so large that it never opens."""
+
+    def plan(limits: Any) -> Any:
+        return msgspec.structs.replace(right(limits), failures_max=1_000_000, calls_min=1_000_000)
+
+    return plan
 
 
 def _trips_over_itself(right: Any) -> Any:
@@ -281,12 +308,15 @@ BUGS: dict[str, Bug] = {
         ("sent_once", Dispatcher, "_send", _sends_again),
         ("intent_first", Dispatcher, "_carry_out", _sends_first),
         ("book_verified", gate, "_judge_moment", _trusts_any_book),
+        ("book_verified", Book, "check", _sees_what_it_likes),
         ("market_known", gate, "_judge_moment", _trades_any_market),
         ("limits_kept", gate, "_judge_money", _forgets_the_others),
         ("fills_fit", intake.Intake, "_filled", _counts_twice),
         ("window_recorded", room.TradingRoom, "_window_records", _records_who_was_there),
         ("window_recorded", Desk, "window_record", _calls_all_of_them_passed),
         ("limits_kept", room.TradingRoom, "_pause_facts", _knows_no_pause),
+        ("limits_kept", room, "daily_breakers", _knows_no_drawdown),
+        ("limits_kept", venue_calls, "circuit_plan", _believes_in_the_venue),
         ("no_surprise", Desk, "step", _trips_over_itself),
         ("comes_to_rest", reconciler.Reconciler, "look", _never_looks_up),
         ("no_fact_lost", journal.SimJournal, "submit", _acknowledges_early),

@@ -4,7 +4,8 @@ Orders are matched against the true books by the paper venue's own engine; the a
 told of all this, and when, is the client's affair (venue_client.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -30,6 +31,7 @@ from polybot.domain.market import Outcome, Side
 from polybot.domain.markets import Markets
 from polybot.domain.order import OrderIntent
 from polybot.domain.units import UNIT, Millis, Money, Shares
+from polybot.venue.base import VenueBusy, VenueUnavailable
 from polybot.venue.fill_models import VenueModel
 from polybot.venue.matching import Simulator, new_simulator_state
 
@@ -92,6 +94,9 @@ class SimExchange:
         self.orders: dict[OrderId, OrderHistory] = {}
         self.on_event: Callable[[MarketEvent], None] | None = None
         self.on_reply: Callable[[VenueReply], None] | None = None
+        self.on_call_begins: Callable[[], int] = lambda: 0
+        self.on_call_ends: Callable[[int, bool], None] = lambda number, failed: None
+        """Told the number that was given to the call, and whether it failed for whoever made it."""
         self._markets = Markets()
         model = ChainModel(
             book_age_ms_max=BOOKS_NEVER_AGE,
@@ -190,6 +195,17 @@ class SimExchange:
             self._busy.discard(market)
 
     # -- the doors ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """A process asks something of the venue. A call that is cut off, as its process is, has no end."""
+        number = self.on_call_begins()
+        try:
+            yield
+        except (VenueBusy, VenueUnavailable):
+            self.on_call_ends(number, True)
+            raise
+        self.on_call_ends(number, False)
 
     def send(self, intent: OrderIntent, now: Millis, travel_ms: int | None) -> None:
         """A process sent an order, which arrives after `travel_ms`, or never (None)."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from polybot.chaos.book_checks import BookChecks
 from polybot.chaos.breaker_checks import BreakerChecks
 from polybot.chaos.window import RULE_SET
 from polybot.domain.book import BookState
@@ -26,6 +27,7 @@ from polybot.domain.events import (
     OrderAccepted,
     OrderClosed,
     OrderRejected,
+    RunStarted,
     TradeSettled,
     TradingPaused,
     TradingResumed,
@@ -53,8 +55,8 @@ INVARIANTS = {
     "sent_once": "no intent is written down twice, and none is sent twice",
     "intent_first": "no order leaves before its intent is durable",
     "market_known": "no order to a market that is over, not yet open, unknown, or under unknown rules",
-    "book_verified": "no order on a book that is contradicted, unverifiable or too old",
-    "limits_kept": "no order beyond the limits of a trade, an agent and the floor, or while a pause is in force",
+    "book_verified": "no order on a book that is contradicted, unverifiable or too old, or is not the exchange's",
+    "limits_kept": "no order beyond the limits of trade, agent and floor, or while a pause is or must be in force",
     "fills_fit": "no fill beyond its order's size or limit, and none counted twice",
     "window_recorded": "one record per agent and window, no more and no fewer",
     "settled_once": "every market settles once, by its true payout",
@@ -97,9 +99,9 @@ class FillSeen(msgspec.Struct):
 class Invariants:
     """Tell it every durable fact in order; it raises Violated at the first that should not be."""
 
-    def __init__(self, limits: Limits, payout_up: Callable[[MarketId], Price]) -> None:
-        """`payout_up` tells what a market truly pays, whatever the floor was told."""
-        self.limits, self._payout_up = limits, payout_up
+    def __init__(self, limits: Limits, payout_up: Callable[[MarketId], Price], books: BookChecks) -> None:
+        """`payout_up` tells what a market truly pays, `books` what it truly showed, whatever the floor was told."""
+        self.limits, self._payout_up, self._books = limits, payout_up, books
         self.seq = 0
         self.agents: dict[AgentId, Fold] = {}
         self.orders: dict[OrderId, OrderSeen] = {}
@@ -131,6 +133,7 @@ class Invariants:
             TradingResumed: self._resumed,
             BooksAudited: self._audited,
             AgentChanged: self._agent_changed,
+            RunStarted: self._started,
         }
 
     def take(self, seq: int, fact: AnyFact) -> None:
@@ -205,6 +208,9 @@ class Invariants:
             raise Violated("book_verified", f"{intent.id} was decided on a book that is {proof.book_state}")
         if not 0 <= proof.book_age_ms <= self.limits.book_age_ms_max:
             raise Violated("book_verified", f"{intent.id} was decided on a book of {proof.book_age_ms} ms")
+        untrue = self._books.untrue(intent)
+        if untrue is not None:
+            raise Violated("book_verified", f"{intent.id} was decided on best prices that never were: {untrue}")
 
     def _require_limits(self, intent: OrderIntent) -> None:
         base, agent, limits = self.capital_base(), intent.agent, self.limits
@@ -325,6 +331,9 @@ class Invariants:
     def _agent_changed(self, fact: AgentChanged) -> None:
         if fact.state is AgentState.CRASHED and not fact.text.startswith(EXPECTED_CRASHES):
             raise Violated("no_surprise", f"{fact.agent} crashed: {fact.text}")
+
+    def _started(self, fact: RunStarted) -> None:
+        self.breakers.calls.forget()
 
     def _paused(self, fact: TradingPaused) -> None:
         self.pauses[fact.agent, fact.breaker] = fact

@@ -12,6 +12,7 @@ import msgspec
 
 from polybot.chaos.faults import Faults
 from polybot.chaos.price_path import PricePath
+from polybot.chaos.quotes import Top
 from polybot.chaos.window import LEAD_MS, WINDOW_MS, Window, market_terms, new_window
 from polybot.domain.events import (
     BookReplaced,
@@ -118,6 +119,14 @@ class World:
         """The book as it was a minute or two ago, dated then."""
         window = self.windows.get(market)
         return None if window is None or window.was is None else copy_of(window.was[outcome])
+
+    def shown(self, market: MarketId, outcome: Outcome, since: int, until: int) -> set[Top] | None:
+        """The best bids and asks that truly stood at some moment from `since` to `until`.
+
+        None where nobody can tell: the market is unknown, over, or the time too long ago.
+        """
+        window = self.windows.get(market)
+        return None if window is None or window.ladder is None else window.ladder.shown(outcome, since, until)
 
     # -- streams ------------------------------------------------------------------------------------------------------
 

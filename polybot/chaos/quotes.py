@@ -4,6 +4,7 @@ Up and Down are one pool seen from two sides (polymarket.md 2.1), so one ladder 
 told for both outcomes. The book is never crossed, and always has both sides.
 """
 
+from collections import deque
 from random import Random
 
 from polybot.domain.events import BookReplaced, LevelChange
@@ -18,8 +19,12 @@ LEFT_MIN = 5 * UNIT
 """A taker leaves so much of the best level, so that a side is never empty."""
 LEVELS_MIN, LEVELS, LEVELS_MAX = 4, 6, 8
 """A side with fewer levels is filled up to the middle number, one with more is cut to it; between, nothing is told."""
+TOPS_KEPT = 128
+"""Best prices that are remembered. In a burst they move twelve times a second at most, so these are ten seconds."""
 UP, DOWN, BUY, SELL = Outcome.UP, Outcome.DOWN, Side.BUY, Side.SELL
 
+Top = tuple[Price | None, Price | None]
+"""Best bid and best ask."""
 Moved = list[tuple[bool, int, int]]
 """Levels that changed: whether it is a bid of Up, its cents, its new size."""
 
@@ -64,13 +69,15 @@ class LadderSide:
 class Ladder:
     """Both sides of one market."""
 
-    __slots__ = ("asks", "bids", "market")
+    __slots__ = ("asks", "bids", "market", "tops")
 
     def __init__(self, market: MarketId, rng: Random) -> None:
         self.market = market
         self.bids, self.asks = LadderSide(49, rng, is_bid=True), LadderSide(51, rng, is_bid=False)
+        self.tops: deque[tuple[int, int, int]] = deque([(0, 49, 51)], TOPS_KEPT)
+        """(since when, best bid of Up, best ask of Up, in cents), the newest last."""
 
-    def aim(self, fair: int, spread: int, rng: Random) -> list[LevelChange]:
+    def aim(self, fair: int, spread: int, rng: Random, at: Millis) -> list[LevelChange]:
         """Quote around `fair` (millionths) with a spread in cents; a level's size changes where nothing moves."""
         bid = min(max((fair - (spread - 1) * CENT // 2) // CENT, 1), CENTS - 2)
         ask = min(bid + spread, CENTS - 1)
@@ -79,7 +86,9 @@ class Ladder:
             self.bids.move(bid, moved, rng)
         if ask != self.asks.best:
             self.asks.move(ask, moved, rng)
-        if not moved:
+        if moved:
+            self.tops.append((at, bid, ask))
+        else:
             (self.bids if rng.random() < 0.5 else self.asks).resize(moved, rng)
         return self._told(moved)
 
@@ -104,6 +113,18 @@ class Ladder:
         from_asks = [Price(UNIT - price) for price in reversed(asks)]
         from_bids = [Price(UNIT - price) for price in reversed(bids)]
         return BookReplaced(at, at, self.market, DOWN, from_asks, ask_sizes[::-1], from_bids, bid_sizes[::-1])
+
+    def shown(self, outcome: Outcome, since: int, until: int) -> set[Top] | None:
+        """Every pair of best prices that stood at some moment from `since` to `until`; None where that is forgotten."""
+        found: set[Top] = set()
+        for at, bid, ask in reversed(self.tops):
+            if at > until:
+                continue
+            prices = Price(bid * CENT), Price(ask * CENT)
+            found.add(prices if outcome is UP else (Price(UNIT - prices[1]), Price(UNIT - prices[0])))
+            if at <= since:
+                return found
+        return None
 
     def _told(self, moved: Moved) -> list[LevelChange]:
         bid, ask = Price(self.bids.best * CENT), Price(self.asks.best * CENT)

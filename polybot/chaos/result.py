@@ -6,6 +6,7 @@ from hashlib import sha256
 import msgspec
 
 from polybot.bench.machine import resident_mb, slope
+from polybot.chaos.fact_text import fact_text
 from polybot.domain.events import AnyFact
 from polybot.storage.journal_file import JournalRow
 
@@ -101,5 +102,5 @@ def _moment(at_ms: int) -> str:
 
 def _text(what: str | AnyFact, seq: int) -> str:
     """Facts become words only for those lines that are shown."""
-    text = what if isinstance(what, str) else f"fact {seq} {what}"
+    text = what if isinstance(what, str) else f"fact {seq}  {fact_text(what)}"
     return text if len(text) <= LINE_CHARACTERS_MAX else text[:LINE_CHARACTERS_MAX] + "..."

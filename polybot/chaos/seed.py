@@ -13,6 +13,7 @@ from random import Random
 
 from loguru import logger
 
+from polybot.chaos.book_checks import BookChecks
 from polybot.chaos.bugs import BUGS
 from polybot.chaos.clock import VirtualClock
 from polybot.chaos.disk import SimDisk
@@ -98,9 +99,13 @@ class Seed:
             mode="paper",
             source="chaos",
             checkpoint_s=60.0,
-            watch_s=2.0,
+            watch_s=5.0,
+            reconcile_s=2.0,
         )
-        self.invariants = Invariants(self.terms.limits, self.world.payout_up)
+        books = BookChecks(self.world, self.faults, self.clock.true_ms)
+        self.invariants = Invariants(self.terms.limits, self.world.payout_up, books)
+        self.exchange.on_call_begins = self.invariants.breakers.calls.begin
+        self.exchange.on_call_ends = self._on_call_ends
         self.may_trade = True
         self.violation: Violated | None = None
         self.result = SeedResult(seed=number, hours=hours)
@@ -145,6 +150,11 @@ class Seed:
         history = self.exchange.orders.get(intent.id)
         if history is not None and history.sent_at:
             self.fail(Violated("sent_once", f"{intent.id} is sent a second time"))
+
+    def _on_call_ends(self, number: int, failed: bool) -> None:
+        house = None if self._process is None else self._process.house
+        if house is not None:
+            self.invariants.breakers.calls.end(number, house.clock.now_ms, failed=failed)
 
     def compare_books(self, house: House, facts: list[Journaled]) -> None:
         """After every batch the floor took in: what it acts on is durable, and its money is what the facts say."""
@@ -349,7 +359,12 @@ def _is_expected(error: BaseException) -> bool:
 
 
 def _limits(number: int) -> Limits:
-    """In every other seed the daily breakers stay shut, so that losses do not end the trading."""
+    """In every other seed the daily breakers stay shut, so that losses do not end the trading.
+
+    In one of eight the day's loss alone does not, or one would never see what the drawdown does.
+    """
+    if number % 8 == 5:
+        return Limits(daily_loss_share=UNIT)
     if number % 2:
         return Limits()
     return Limits(daily_loss_share=UNIT, daily_drawdown_share=UNIT, loss_streak_max=1_000)

@@ -5,7 +5,8 @@ Requests are refused, lost or late; the stream's replies come late, twice, out o
 
 import asyncio
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from polybot.chaos.exchange import SimExchange
 from polybot.chaos.faults import Faults
@@ -32,6 +33,20 @@ BUSY_TEXTS = (
 )
 ERROR_TEXTS = ("500 Internal Server Error", "502 Bad Gateway", "520 from the proxy")
 
+P = ParamSpec("P")
+T = TypeVar("T")
+Call = Callable[Concatenate["ExchangeClient", P], Coroutine[Any, Any, T]]
+
+
+def _told(call: Call[P, T]) -> Call[P, T]:
+    """The exchange is told that the call leaves and how it ends, for whoever checks the floor's breakers."""
+
+    async def told(self: "ExchangeClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._exchange.call():
+            return await call(self, *args, **kwargs)
+
+    return told
+
 
 class ExchangeClient:
     """A `Venue` for one process life. `now` is the world's true time, whatever the process's own clock says."""
@@ -47,6 +62,7 @@ class ExchangeClient:
         exchange.on_reply = self._hear
         life.at_end(self._hang_up)
 
+    @_told
     async def place(self, order: Approved, now: Millis) -> None:
         """Send an order. Raises VenueBusy (not taken, and said so) or VenueUnavailable (taken or not, nobody said)."""
         self._life.require_alive()
@@ -74,6 +90,7 @@ class ExchangeClient:
         await _wait(TIMEOUT_MS)
         raise VenueUnavailable(f"no answer within {TIMEOUT_MS} ms")
 
+    @_told
     async def cancel(self, order: OrderId, now: Millis) -> None:
         """Ask for an order back. Raises VenueBusy, VenueUnavailable."""
         self._life.require_alive()
@@ -91,6 +108,7 @@ class ExchangeClient:
             raise VenueUnavailable(f"no answer within {TIMEOUT_MS} ms")
         await _wait(2 * leg)
 
+    @_told
     async def account_of(self, order: OrderId) -> list[VenueReply] | None:
         """What the venue has of an order, read when the question arrives there. Raises VenueBusy, VenueUnavailable."""
         self._life.require_alive()

@@ -118,7 +118,7 @@ class Window:
     def _quote(self, fair: int, at: Millis) -> list[MarketEvent]:
         assert self.ladder is not None
         spread = 1 if self._rng.random() < 0.8 else 2
-        return [LevelsChanged(at, at, self.market.id, self.ladder.aim(fair, spread, self._rng))]
+        return [LevelsChanged(at, at, self.market.id, self.ladder.aim(fair, spread, self._rng, at))]
 
     def _trade(self, at: Millis) -> list[MarketEvent]:
         """Somebody takes from the top; in a flurry large ones go one way, as news makes them."""

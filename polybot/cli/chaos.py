@@ -20,6 +20,7 @@ from polybot.chaos.tally import Tally
 from polybot.cli import chaos_real
 from polybot.cli.terminal import BottomLine, log_progress
 from polybot.domain.errors import BadInput
+from polybot.paths import command
 
 EXIT_VIOLATED = 1
 EXIT_INTERRUPTED = 130
@@ -64,12 +65,8 @@ def chaos(
         _show_failure(plan, failed)
     if len(tally.failed) > SHOWN_FAILURES_MAX:
         others = " ".join(str(failed.seed) for failed in tally.failed[SHOWN_FAILURES_MAX:])
-        typer.secho(f"and seeds {others}", fg="red")
-    if tally.failed:
-        raise typer.Exit(EXIT_VIOLATED)
-    if not whole:
-        raise typer.Exit(EXIT_INTERRUPTED)
-    typer.secho(f"{tally.seeds} seeds, no violation", fg="green")
+        typer.secho(f"\nand seeds {others}", fg="red")
+    _conclude(tally, whole=whole)
 
 
 def _hunt(plan: HuntPlan, json: Path | None) -> tuple[Tally, bool]:
@@ -179,12 +176,26 @@ def _show_one(plan: HuntPlan, result: SeedResult, json: Path | None) -> None:
     typer.echo(f"event log of seed {result.seed}: {result.event_log_hash}")
     if result.violation is not None:
         _show_failure(plan, result)
+    _conclude(tally, whole=True)
+
+
+def _conclude(tally: Tally, *, whole: bool) -> None:
+    """The last line says what came of it, and so does the exit code. Raises typer.Exit unless all is well."""
+    typer.secho(f"\n{verdict(tally)}", fg="red" if tally.failed else "green")
+    if tally.failed:
         raise typer.Exit(EXIT_VIOLATED)
-    typer.secho("no violation", fg="green")
+    if not whole:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def verdict(tally: Tally) -> str:
+    """`3 of 1,000 seeds violated an invariant`, or `no violation in 1,000 seeds`."""
+    seeds = f"{tally.seeds:,} seed{'' if tally.seeds == 1 else 's'}"
+    return f"{len(tally.failed):,} of {seeds} violated an invariant" if tally.failed else f"no violation in {seeds}"
 
 
 def _show_failure(plan: HuntPlan, result: SeedResult) -> None:
     typer.secho(f"\nseed {result.seed} VIOLATED {result.violation}", fg="red")
     for line in result.last_events:
         typer.echo(f"  {line}")
-    typer.secho(f"again: {plan.replay_command(result.seed)}", fg="red")
+    typer.secho(f"again: {command()}{plan.replay_command(result.seed).removeprefix('polybot')}", fg="red")

@@ -72,13 +72,14 @@ def test_a_failing_hunt_shows_what_failed_and_how_to_see_it_again(on_fake_seeds:
     assert shown.exit_code == 1
     for part in ("seed 3 VIOLATED money_conserved", "fault disk_slow", "polybot chaos --seed 3 --days 0.5"):
         assert part in shown.output
+    assert shown.output.rstrip().endswith("1 of 2 seeds violated an invariant")
 
 
 def test_a_hunt_without_a_finding_exits_with_0_and_says_the_figures(on_fake_seeds: CliRunner, tmp_path: Path) -> None:
     file = tmp_path / "results.jsonl"
     shown = on_fake_seeds.invoke(application(["chaos"]), ["chaos", "--seeds", "2", "--jobs", "1", "--json", str(file)])
     assert shown.exit_code == 0, shown.output
-    for part in ("2 seeds, no violation", "8, 6 ended by a kill", "median 1.50 s", "process_kill"):
+    for part in ("no violation in 2 seeds", "8, 6 ended by a kill", "median 1.50 s", "process_kill"):
         assert part in shown.output
     assert [line.count(b'"event_log_hash"') for line in file.read_bytes().splitlines()] == [1, 1]
 

@@ -15,6 +15,9 @@ SHOWS_IN = {
     "records-who-was-there": 57,
     "trades-any-market": 23,
     "believes-torn-writes": 2,
+    "sees-what-it-likes": 8,
+    "believes-in-the-venue": 8,
+    "knows-no-drawdown": 5,
 }
 """Where to look first, to save time; a changed world moves a bug to another seed, and then it is looked for."""
 
