@@ -26,7 +26,7 @@ from polybot.house import House, HouseTerms, restore
 from polybot.recovery import FloorMemory, decode_memory, new_memory
 from polybot.risk.audit import Auditor
 from polybot.runs import TakenUp, journal_path, take_up
-from polybot.settings import Settings, load_plans
+from polybot.settings import Settings, agent_files, load_plans
 from polybot.standby import Standby
 from polybot.storage.embedded import EmbeddedServers, embedded_servers
 from polybot.storage.embedded_keeper import kept_running
@@ -34,7 +34,8 @@ from polybot.storage.fenced_journal import FencedJournal
 from polybot.storage.journal import Journal
 from polybot.storage.leadership import Leadership
 from polybot.storage.tape import TapeReader, merge_tapes
-from polybot.stores import FloorStores, Note
+from polybot.stores import FloorStores
+from polybot.upkeep import Note
 from polybot.venue.matching import Simulator, new_simulator_state
 from polybot.venue.paper import PaperVenue
 from polybot.web.server import CannotListen, WebServer, create_app, serve
@@ -331,7 +332,7 @@ def public_settings(settings: Settings) -> dict[str, object]:
     """The settings as they may be written down: no URLs, which can hold passwords, and no paths of this machine."""
     hidden = {"database_url", "redis_url", "data_dir", "config_dir", "strategies_dir", "tape"}
     plain: dict[str, object] = settings.model_dump(mode="json", exclude=hidden)
-    return plain
+    return plain | {"agents": msgspec.to_builtins(agent_files(settings))}  # `polybot replay` does it again with these
 
 
 # -- backtest ---------------------------------------------------------------------------------------------------------

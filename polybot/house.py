@@ -154,6 +154,7 @@ class House:
                 task.cancel()
             await asyncio.wait(vital)
             if not in_order:  # whatever failed, what is running must not go on trading
+                self.dispatcher.closing = True
                 await self.supervisor.stop()
         return finished, reason
 
@@ -184,9 +185,13 @@ class House:
         return specs
 
     def _trader_builder(self, desk: Desk) -> Callable[[], Trader]:
-        attach = self.dispatcher.attach_mailbox
+        attach, looked = self.dispatcher.attach_mailbox, self.dispatcher.looked
         return lambda: Trader(
-            desk, Heart(self.clock.monotonic), self.dispatcher.carry_out, lambda box: attach(desk.agent, box)
+            desk,
+            Heart(self.clock.monotonic),
+            self.dispatcher.carry_out,
+            lambda box: attach(desk.agent, box),
+            lambda wake, decided: looked(desk.agent, wake, decided),
         )
 
     def _build_auditor(self) -> AuditorAgent:

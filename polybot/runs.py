@@ -11,7 +11,7 @@ from polybot.domain.events import RunEnded
 from polybot.paths import migrations_dir
 from polybot.storage import journal_copy, journal_file, postgres, rebuild
 from polybot.storage.journal_copy import CopyAwayError
-from polybot.storage.journal_file import JournalError, JournalInUseError, lock_for_writing
+from polybot.storage.journal_file import JournalError, JournalInUseError, JournalUnreadableError, lock_for_writing
 from polybot.storage.journal_place import sync_folder
 from polybot.storage.journal_verify import damage_of
 from polybot.storage.migrate import migrate
@@ -39,6 +39,11 @@ class TakenUp(msgspec.Struct, frozen=True, kw_only=True):
 
 def journal_path(data_dir: Path) -> Path:
     return data_dir / FLOOR_FOLDER / "journal.sqlite"
+
+
+def recordings_path(data_dir: Path) -> Path:
+    """Where a live floor records what it sees."""
+    return data_dir / "recordings"
 
 
 def is_finished(path: Path) -> bool:
@@ -91,27 +96,42 @@ def was_put_away(data_dir: Path, genesis: bytes) -> bool:
 
 def _note_put_away(data_dir: Path, run: str) -> None:
     if data_dir.exists():
-        with (data_dir / PUT_AWAY_NOTE).open("a") as note:
-            note.write(f"{run}\n")
-            note.flush()
-            os.fsync(note.fileno())
-        sync_folder(data_dir)
+        note = data_dir / PUT_AWAY_NOTE
+        _write_whole(note, [*(note.read_text().split() if note.exists() else []), run])
 
 
 def _forget_unknown(data_dir: Path) -> None:
     """A new run is there: what could not be named is behind it."""
     note = data_dir / PUT_AWAY_NOTE
     if note.exists() and UNKNOWN in (runs := note.read_text().split()):
-        note.write_text("".join(f"{run}\n" for run in runs if run != UNKNOWN))
+        _write_whole(note, [run for run in runs if run != UNKNOWN])
+
+
+def _write_whole(note: Path, runs: list[str]) -> None:
+    """All or nothing, also in a power cut: with half a name, a run that was put away would be taken for a lost one."""
+    unfinished = note.with_suffix(".unfinished")
+    with unfinished.open("w") as file:
+        file.write("".join(f"{run}\n" for run in dict.fromkeys(runs)))
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(note)
+    sync_folder(note.parent)
 
 
 def _genesis_of(path: Path) -> str:
+    """Raises JournalUnreadableError where it can be read once a lock, or the disk, lets it."""
     try:
         connection = journal_file.open_for_reading(path)
+    except JournalUnreadableError:
+        if path.exists():
+            raise
+        return UNKNOWN
     except JournalError:
         return UNKNOWN
     try:
         return journal_file.read_genesis(connection, path).hex()
+    except JournalUnreadableError:
+        raise
     except JournalError:
         return UNKNOWN
     finally:

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
@@ -10,7 +11,13 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 from pydantic_settings import SettingsError as UnreadableSetting
 
 from polybot.desk.desk import AgentPlan
@@ -51,6 +58,36 @@ def _of_kind(*kinds: str) -> AfterValidator:
 DatabaseUrl = Annotated[str | None, BeforeValidator(_empty_is_none), _of_kind("postgresql://", "postgres://")]
 RedisUrl = Annotated[str | None, BeforeValidator(_empty_is_none), _of_kind("redis://", "rediss://", "unix://")]
 Percent = Annotated[Decimal, Field(gt=0, le=100, decimal_places=4)]
+
+
+def _host_list(value: object) -> object:
+    """From the environment it comes as text, which is JSON. Raises ValueError that says what to write instead."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.decode(value, type=list[str])
+    except msgspec.MsgspecError:
+        raise ValueError(f"a JSON list of names is expected: write {_as_list(_words(value))}") from None
+
+
+def _names_alone(names: list[str]) -> list[str]:
+    if all(HOST_NAME.fullmatch(name) for name in names):
+        return names
+    bare = [re.sub(r"^\w+://|[:/].*$", "", name) for name in names]
+    raise ValueError(f"host names alone are expected, without http://, port or path: write {_as_list(_words(*bare))}")
+
+
+def _words(*texts: str) -> list[str]:
+    """What in it could be a host's name."""
+    return [word for text in texts for word in re.findall(r"[\w.-]+", text)] or ["polybot"]
+
+
+def _as_list(names: list[str]) -> str:
+    return f"{PREFIX}WEB_HOSTS='{msgspec.json.encode(names).decode()}'"
+
+
+HOST_NAME = re.compile(r"[\w.-]+|\[[0-9a-fA-F:.]+\]")
+HostNames = Annotated[list[str], NoDecode, BeforeValidator(_host_list), AfterValidator(_names_alone)]
 
 
 class LimitSettings(BaseModel):
@@ -135,7 +172,7 @@ class Settings(BaseSettings):
     """auto: start own servers where no URL is given. never: a missing URL is an error (as in the container image)."""
     web_host: str = "127.0.0.1"
     web_port: int = Field(8080, ge=0, le=65535)
-    web_hosts: list[str] = []
+    web_hosts: HostNames = []
     """Names besides localhost under which the page may be asked for."""
     config_dir: Path = Field(default_factory=configs_dir)
     strategies_dir: Path | None = None
@@ -180,7 +217,9 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(dict(item)) for item in error.errors())) from error
     except UnreadableSetting as error:
-        raise SettingsError(f"{error}: lists are JSON, for instance POLYBOT_WEB_HOSTS='[\"polybot\"]'") from error
+        raise SettingsError(
+            f"{error}: a group of settings is given one by one: POLYBOT_LIMITS__ORDER_PERCENT=2"
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"configs/floor.toml is not TOML: {error}") from error
     return settings
@@ -188,13 +227,24 @@ def load_settings(**overrides: Any) -> Settings:
 
 def load_plans(settings: Settings) -> list[AgentPlan]:
     """One agent per file of <config_dir>/strategies/*.toml, in the order of their names."""
+    return make_plans(agent_files(settings), settings)
+
+
+def agent_files(settings: Settings) -> "dict[str, AgentFile]":
+    """The enabled agents' files by the agents' names, in order: what a run writes down of them."""
     folder = settings.config_dir / "strategies"
-    files = sorted(folder.glob("*.toml"))
-    strategies = find_strategies(settings.strategies_dir)
-    plans = [plan for path in files if (plan := _plan(path, strategies)) is not None]
-    if not plans:
+    read = {path: _agent_file(path) for path in sorted(folder.glob("*.toml"))}
+    files = {path.stem: file for path, file in read.items() if file.enabled}
+    if not files:
         raise SettingsError(f"no agent is configured: {folder} has no enabled *.toml (see docs/strategies.md)")
-    return plans
+    return files
+
+
+def make_plans(files: "Mapping[str, AgentFile]", settings: Settings) -> list[AgentPlan]:
+    """Agents from their files, or from what a run wrote down of them."""
+    strategies = find_strategies(settings.strategies_dir)
+    folder = settings.config_dir / "strategies"
+    return [_plan(folder / f"{name}.toml", file, strategies) for name, file in files.items()]
 
 
 class AgentFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -207,11 +257,15 @@ class AgentFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     execution: dict[str, Any] = {}
 
 
-def _plan(path: Path, strategies: Mapping[str, type[BaseStrategy]]) -> AgentPlan | None:
+def _agent_file(path: Path) -> AgentFile:
     try:
-        file = msgspec.convert(tomllib.loads(path.read_text()), AgentFile)
-        if not file.enabled:
-            return None
+        return msgspec.convert(tomllib.loads(path.read_text()), AgentFile)
+    except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def _plan(path: Path, file: AgentFile, strategies: Mapping[str, type[BaseStrategy]]) -> AgentPlan:
+    try:
         if path.stem in RESERVED:
             raise BadInput(f"an agent cannot be named {path.stem}: the floor has one; rename the file")
         if file.strategy not in strategies:
@@ -222,7 +276,7 @@ def _plan(path: Path, strategies: Mapping[str, type[BaseStrategy]]) -> AgentPlan
             execution=_execution(file.execution),
             series=frozenset(SeriesId(series) for series in file.series),
         )
-    except (BadInput, msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (BadInput, msgspec.ValidationError) as error:
         raise SettingsError(f"{path}: {error}") from error
 
 
@@ -257,4 +311,5 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
 def _explain(item: Mapping[str, Any]) -> str:
     place = [str(part) for part in item["loc"]]
     name = PREFIX + "__".join(place).upper()
-    return f"{name} (or {'.'.join(place)} in configs/floor.toml): {item['msg']}, not {item['input']!r}"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"{name} (or {'.'.join(place)} in configs/floor.toml): {message}, not {item['input']!r}"

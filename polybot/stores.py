@@ -12,7 +12,6 @@ from loguru import logger
 from polybot.circuit import Circuit, CircuitSnapshot
 from polybot.clock import SystemClock
 from polybot.domain.errors import PolybotError
-from polybot.domain.events import Severity
 from polybot.domain.ids import SeriesId
 from polybot.domain.units import Millis
 from polybot.floor.status import MarketStatus, StoreState, StoreStatus
@@ -22,12 +21,13 @@ from polybot.runs import FLOOR_FOLDER
 from polybot.storage import checkpoint, postgres
 from polybot.storage.bus import REDIS_CIRCUIT, Bus
 from polybot.storage.journal import Journal
-from polybot.storage.journal_file import JournalError
+from polybot.storage.journal_file import JournalError, JournalUnreadableError
 from polybot.storage.migrate import migrate
 from polybot.storage.projection_postgres import PostgresProjection
 from polybot.storage.projector import DATABASE_CIRCUIT, Projector, ProjectorStatus
 from polybot.storage.redis_line import RedisLine
 from polybot.store_watch import StoreWatch
+from polybot.upkeep import Note, Upkeep
 from polybot.web.json_form import to_plain
 
 if TYPE_CHECKING:
@@ -42,10 +42,8 @@ SLOW_DISK_S = 1.0
 SAVE_SECONDS_MAX = 10.0
 END_SECONDS_MAX = 10.0
 LOOK_EVERY_S = 0.25
-
-
-Note = Callable[[Severity, str, str], Awaitable[None]]
-"""Writes a system event: how bad, which part, in words."""
+WATCH, PROJECTOR, BUS, TICKER, SAVING = "stores-watch", "projector", "bus", "ticker", "checkpoint-to-database"
+"""The background work of the stores, by the name under which the end of one is told."""
 
 
 class FloorView(Protocol):
@@ -64,7 +62,7 @@ class FloorStores:
         self._clock = SystemClock()
         self._projection: PostgresProjection | None = None
         self._projector: Projector | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._upkeep = Upkeep(self._clock, random.Random(3))
         self._saving: asyncio.Task[None] | None = None
         self._guard: Callable[[Connection], Awaitable[None]] | None = None
         if pool is not None:
@@ -89,16 +87,20 @@ class FloorStores:
 
     def start(self, floor: FloorView, note: Note) -> None:
         """Begin to carry facts and ticks out; what comes and goes is noted."""
-        self._tasks.append(asyncio.create_task(self._watch(note), name="stores-watch"))
-        if self._projector is not None:
-            self._tasks.append(asyncio.create_task(self._project(self._projector), name="projector"))
-        if self._bus is not None:
-            self._tasks.append(asyncio.create_task(self._bus.run(), name="bus"))
-            self._tasks.append(asyncio.create_task(self._tick(self._bus, floor), name="ticker"))
+        keep = self._upkeep.keep
+        self._upkeep.note = note
+        keep(WATCH, lambda: self._watch(note))
+        if (projector := self._projector) is not None:
+            keep(PROJECTOR, lambda: self._project(projector))
+        if (bus := self._bus) is not None:
+            keep(BUS, bus.run)
+            keep(TICKER, lambda: self._tick(bus, floor))
 
     async def _project(self, projector: Projector) -> None:
         try:
             await projector.run()
+        except JournalUnreadableError:  # passing trouble of the disk: begun again after a while
+            raise
         except PolybotError as error:  # the database needs a person; the floor goes on, /health says so
             logger.bind(action="projection").error("{}", error)
 
@@ -149,13 +151,9 @@ class FloorStores:
             await postgres.close_pool(self.pool)
 
     async def _end_tasks(self) -> None:
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        if self._saving is not None:
-            tasks.append(self._saving)  # bounded by itself, and the last of a run is worth having
-        if tasks:
-            await asyncio.wait(tasks, timeout=END_SECONDS_MAX)
+        await self._upkeep.end()
+        if self._saving is not None:  # bounded by itself, and the last of a run is worth having
+            await asyncio.wait([self._saving], timeout=END_SECONDS_MAX)
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
@@ -170,7 +168,11 @@ class FloorStores:
 
     async def keep_checkpoint(self, seq: int, position: int, at: Millis, state: bytes) -> None:
         """Save to the folder; to Postgres too where it answers, without waiting for it. Trouble is only logged."""
-        known = await asyncio.to_thread(self.journal_file.hash_at, seq)
+        try:
+            known = await asyncio.to_thread(self.journal_file.hash_at, seq)
+        except JournalUnreadableError as error:
+            logger.bind(action="checkpoint").warning("no checkpoint is kept now: {}", error)
+            return
         if known is None:
             return
         one = checkpoint.Checkpoint(
@@ -181,7 +183,8 @@ class FloorStores:
         except checkpoint.CheckpointError as error:
             logger.bind(action="checkpoint").warning("{}", error)
         if self.pool is not None and self._database_is_ready() and (self._saving is None or self._saving.done()):
-            self._saving = asyncio.create_task(self._save_to_database(self.pool, one), name="checkpoint-to-database")
+            saving = partial(self._save_to_database, self.pool, one)
+            self._saving = asyncio.create_task(self._upkeep.once(SAVING, saving), name=SAVING)
 
     async def _save_to_database(self, pool: "Pool", one: checkpoint.Checkpoint) -> None:
         """A database that hangs must not keep the boss from looking: nobody waits for this."""
@@ -208,7 +211,8 @@ class FloorStores:
     def database(self) -> StoreStatus:
         if self._projector is None:
             return StoreStatus(state=StoreState.DOWN, detail="no database is configured")
-        return database_status(self._projector.status(), self._clock.now_ms())
+        seen = database_status(self._projector.status(), self._clock.now_ms())
+        return self._unless_at_fault(seen, PROJECTOR, SAVING, WATCH)
 
     def redis(self) -> StoreStatus:
         if self._bus is None:
@@ -216,7 +220,8 @@ class FloorStores:
         seen = self._bus.status()
         if seen.away_since is not None:
             return StoreStatus(state=StoreState.DOWN, since=seen.away_since, detail=seen.error or "")
-        return StoreStatus(state=StoreState.OK if seen.connected else StoreState.DEGRADED)
+        status = StoreStatus(state=StoreState.OK if seen.connected else StoreState.DEGRADED)
+        return self._unless_at_fault(status, BUS, TICKER, WATCH)
 
     def journal(self) -> StoreStatus:
         failure = self.journal_file.failure
@@ -227,7 +232,15 @@ class FloorStores:
             since = Millis(self._clock.now_ms() - round(waited_s * 1000))
             text = f"the disk is slow: {self.journal_file.pending_facts} facts wait for it, the oldest {waited_s:.0f} s"
             return StoreStatus(state=StoreState.DEGRADED, since=since, detail=text)
-        return StoreStatus(state=StoreState.OK, detail=f"{self.journal_file.last_seq} facts")
+        status = StoreStatus(state=StoreState.OK, detail=f"{self.journal_file.last_seq} facts")
+        return self._unless_at_fault(status, WATCH)
+
+    def _unless_at_fault(self, status: StoreStatus, *work: str) -> StoreStatus:
+        """A store that answers, but whose own work here has ended by a bug, is less than well."""
+        fault = self._upkeep.fault(*work)
+        if fault is None or status.state is StoreState.DOWN:
+            return status
+        return StoreStatus(state=StoreState.DEGRADED, since=fault.since, detail=fault.text, lag_rows=status.lag_rows)
 
     def circuits(self) -> list[CircuitSnapshot]:
         """The breakers on database and Redis."""

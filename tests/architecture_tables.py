@@ -28,7 +28,7 @@ ROOMS = {
     "venue.paper": Room("polybot.venue.paper*", ("domain", "risk", "simulator", "venue.base", *OUTER)),
     "venue.polymarket": Room("polybot.venue.polymarket", ("domain", "risk", "venue.base", "venue.wire", *OUTER)),
     "venue.wire": Room("polybot.venue.polymarket.wire*", ("domain",)),  # bytes <-> domain, for recorded frames as well
-    "storage": Room("polybot.storage", ("domain", "storage.lease", "storage.tape", *OUTER)),
+    "storage": Room("polybot.storage", ("domain", "storage.lease", "storage.tape", "upkeep", *OUTER)),
     "storage.lease": Room("polybot.storage.lease", ("domain",), pure=True),  # who may lead, decided
     "storage.tape": Room("polybot.storage.tape*", ("domain", *OUTER)),
     "importing": Room("polybot.importing", ("domain", "storage", "storage.tape", "venue.wire", *OUTER)),
@@ -99,8 +99,10 @@ ROOMS = {
         ),
     ),
     "stores": Room(
-        "polybot.stores", ("domain", "floor.status", "recovery", "runs", "storage", "store_watch", "web", *OUTER)
+        "polybot.stores",
+        ("domain", "floor.status", "recovery", "runs", "storage", "store_watch", "upkeep", "web", *OUTER),
     ),
+    "upkeep": Room("polybot.upkeep", ("domain", *OUTER)),
     "store_watch": Room("polybot.store_watch", ("domain", "floor.status"), pure=True),
     "standby": Room("polybot.standby", ("domain", "settings", "storage", "web", *OUTER)),
     "app": Room("polybot.app", ("*",)),
@@ -109,7 +111,8 @@ ROOMS = {
     "cli": Room(
         "polybot.cli",
         (
-            *("app", "backtest", "bench", "chaos", "importing", "outlet", "runs", "settings", "standby", "stores", "web"),
+            *("app", "backtest", "bench", "chaos", "importing", "outlet"),
+            *("runs", "settings", "standby", "stores", "web"),
             *("domain", "floor.status", "floor.watchdog", "floor.closing", "floor.guard"),
             *("storage", "storage.tape", *OUTER),
         ),

@@ -14,7 +14,16 @@ from polybot.circuit import Circuit, CircuitPlan
 from polybot.clock import SystemClock
 from polybot.domain.events import AnyFact, RunEnded, Severity, SystemNoted
 from polybot.domain.units import Millis
-from polybot.runs import RunError, is_finished, journal_path, migrate_database, put_away, take_up, wipe_database
+from polybot.runs import (
+    PUT_AWAY_NOTE,
+    RunError,
+    is_finished,
+    journal_path,
+    migrate_database,
+    put_away,
+    take_up,
+    wipe_database,
+)
 from polybot.storage.embedded import embedded_servers
 from polybot.storage.journal import Journal
 from polybot.storage.journal_file import JournalDamagedError, JournalRow, read_rows
@@ -70,6 +79,30 @@ async def test_a_run_is_put_away_whole_under_the_next_free_number(tmp_path: Path
         assert put_away(tmp_path) == tmp_path / f"finished-{number:04d}"
     assert is_finished(tmp_path / "finished-0002/journal.sqlite")
     assert put_away(tmp_path) is None
+
+
+async def test_a_note_of_runs_put_away_that_could_not_be_written_leaves_the_old_one_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_run_that_ended_with(tmp_path, the_end(finished=True))
+    put_away(tmp_path)
+    note = tmp_path / PUT_AWAY_NOTE
+    before = note.read_text()
+    await a_run_that_ended_with(tmp_path, the_end(finished=True))
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("polybot.runs.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        put_away(tmp_path)
+    monkeypatch.undo()
+    assert note.read_text() == before
+    assert journal_path(tmp_path).exists(), "it is noted before it is put away"
+    put_away(tmp_path)
+    assert note.read_text().split()[0] == before.strip()
+    assert len(note.read_text().split()) == 2
+    assert not note.with_suffix(".unfinished").exists()
 
 
 async def test_names_that_people_gave_to_kept_runs_do_no_harm(tmp_path: Path) -> None:

@@ -109,6 +109,35 @@ class TestBadValues:
         assert "POLYBOT_MODE" in text
 
     @pytest.mark.parametrize(
+        ("given", "instead"),
+        [
+            ("floor.example", '["floor.example"]'),
+            ("polybot, floor.example", '["polybot","floor.example"]'),
+            ("['polybot']", '["polybot"]'),
+            ('["polybot", 7]', '["polybot","7"]'),
+            ('["https://floor.example:8080/page"]', '["floor.example"]'),
+            ('["floor.example:8080"]', '["floor.example"]'),
+            ("{}", '["polybot"]'),
+        ],
+    )
+    def test_host_names_in_another_form_are_refused_with_what_to_write(self, monkeypatch, given, instead):
+        monkeypatch.setenv("POLYBOT_WEB_HOSTS", given)
+        text = refused()
+        assert text.startswith("POLYBOT_WEB_HOSTS (or web_hosts in configs/floor.toml): ")
+        assert f"write POLYBOT_WEB_HOSTS='{instead}'" in text
+
+    def test_what_is_to_be_written_is_taken(self, monkeypatch, folder):
+        monkeypatch.setenv("POLYBOT_WEB_HOSTS", '["polybot", "floor.example", "[::1]"]')
+        assert load_settings().web_hosts == ["polybot", "floor.example", "[::1]"]
+        monkeypatch.delenv("POLYBOT_WEB_HOSTS")
+        (folder / "floor.toml").write_text('web_hosts = ["floor.example"]')
+        assert load_settings().web_hosts == ["floor.example"]
+
+    def test_a_whole_group_in_one_variable_is_refused_with_how_to_set_one(self, monkeypatch):
+        monkeypatch.setenv("POLYBOT_LIMITS", "two")
+        assert "one by one: POLYBOT_LIMITS__ORDER_PERCENT=2" in refused()
+
+    @pytest.mark.parametrize(
         ("name", "value"), [("CAPITAL", "nan"), ("SPEED", "nan"), ("CAPITAL", "0"), ("CAPITAL", "-5")]
     )
     def test_numbers_that_are_none_are_refused(self, monkeypatch, name, value):

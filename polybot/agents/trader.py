@@ -7,13 +7,22 @@ from polybot.desk.desk import Desk, DeskVerdict
 from polybot.domain.units import Millis
 
 CarryOut = Callable[[Sequence[DeskVerdict], Millis], Awaitable[None]]
+Looked = Callable[[Wake, bool], None]
+"""Told of every look, at once, and whether there is a verdict: what a recording needs to do it again (D5b)."""
 
 
 class Trader:
     """The desk decides, this only waits and does; what it must not forget is the desk's, not its own."""
 
-    def __init__(self, desk: Desk, heart: Heart, carry_out: CarryOut, attach: Callable[[Mailbox], None]) -> None:
-        self.desk, self.heart = desk, heart
+    def __init__(
+        self,
+        desk: Desk,
+        heart: Heart,
+        carry_out: CarryOut,
+        attach: Callable[[Mailbox], None],
+        looked: Looked | None = None,
+    ) -> None:
+        self.desk, self.heart, self._looked = desk, heart, looked
         self._badge = Badge()
         self._carry_out = self._badge.door(carry_out)
         self.mailbox = Mailbox(heart)
@@ -32,5 +41,7 @@ class Trader:
     async def _deal_with(self, wake: Wake) -> None:
         self._badge.require()  # before the desk decides: it takes its own intents in at once
         verdicts = self.desk.step(type(wake.event), wake.state, wake.now)
+        if self._looked is not None:
+            self._looked(wake, bool(verdicts))
         if verdicts:
             await self._carry_out(verdicts, wake.now)

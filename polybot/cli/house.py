@@ -10,7 +10,7 @@ from polybot.app import page_note
 from polybot.domain.errors import BadInput
 from polybot.runs import is_running, migrate_database, put_away, wipe_database
 from polybot.settings import Settings, load_settings
-from polybot.web.status_text import fetch_status, render_status
+from polybot.web.status_text import FloorUnreachable, fetch_status, render_status
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,17 +23,28 @@ def status(
     url: Annotated[str | None, typer.Option(help="Where the floor's page is; default: this machine's.")] = None,
 ) -> None:
     """Show how the floor stands: the same as its page, in the terminal."""
-    settings = load_settings()
-    shown = asyncio.run(fetch_status(url or _page_of(settings)))
+    page, why = (url, "") if url is not None else _page_of(load_settings())
+    try:
+        shown = asyncio.run(fetch_status(page))
+    except FloorUnreachable as error:
+        raise FloorUnreachable(f"{error}{why}") from error
     Console().print(render_status(shown))
 
 
-def _page_of(settings: Settings) -> str:
+def _page_of(settings: Settings) -> tuple[str, str]:
+    """The page to ask, and why that one, for people who expected another.
+
+    A port that somebody set comes before what the floor in the data folder wrote down: that one may run no more.
+    """
     note = page_note(settings.data_dir)
-    if note.exists():
-        return note.read_text().strip()
-    host = "127.0.0.1" if settings.web_host in ("0.0.0.0", "::") else settings.web_host
-    return f"http://{host}:{settings.web_port}"
+    noted = note.read_text().strip() if note.exists() else ""
+    asked_for = "web_port" in settings.model_fields_set and settings.web_port != 0
+    if noted and not asked_for:
+        return noted, f" ({note} names this page; the floor that wrote it was killed, or does not answer)"
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.web_host, settings.web_host)
+    page = f"http://{host}:{settings.web_port}"
+    differs = f" (POLYBOT_WEB_PORT is set, so that port was asked; {note} names {noted})"
+    return page, differs if noted and noted != page else ""
 
 
 def migrate() -> None:

@@ -28,7 +28,7 @@ from polybot.domain.markets import MarketState
 from polybot.domain.signal import Signal
 from polybot.domain.units import Millis, Money
 from polybot.risk.breakers import loss_streak_breaker
-from polybot.risk.gate import Approved, Circumstances, OrderWish, Refused, judge, order_budget
+from polybot.risk.gate import Approved, Circumstances, OrderWish, Refused, judge, judge_pauses, order_budget
 from polybot.risk.limits import Limits
 from polybot.strategies.base import BaseStrategy, MarketView, Wake
 
@@ -135,7 +135,7 @@ class Desk(DeskBooks):
             agent_exposure=self.state.exposure,
             floor_exposure=self.floor.floor_exposure(),
             capital_base=capital_base,
-            agent_pause=next(iter(self.state.pauses), None),
+            agent_pause=self._pause(),
             floor_pause=self.floor.pause(),
         )
         answer = judge(wish, seen, self.limits)
@@ -160,6 +160,18 @@ class Desk(DeskBooks):
             text=refused.text,
         )
         return (fact,)
+
+    def barred(self) -> str | None:
+        """Why an order that was approved may not leave any more; None while it may.
+
+        The world may have changed while its intent was being written: a pause, or the lease on the account.
+        """
+        floor, own = self.floor.pause(), self._pause()
+        refused = judge_pauses(floor, own)
+        return None if refused is None else f"{refused.text} ({floor or own})"
+
+    def _pause(self) -> str | None:
+        return next(iter(self.state.pauses), None)
 
     def miss_event(self, state: MarketState, now: Millis) -> None:
         """The market changed while the agent was not there to look."""

@@ -12,6 +12,7 @@ import msgspec
 from polybot.desk.desk import AgentPlan, Desk, DeskVerdict, FloorView
 from polybot.desk.intake import Intake, Taken
 from polybot.desk.state import DeskState
+from polybot.desk.told import Told
 from polybot.domain.events import (
     AgentFact,
     AnyFact,
@@ -66,8 +67,8 @@ class RoomState(msgspec.Struct, kw_only=True):
     pauses: dict[str, Millis | None] = {}
     began: Millis | None = None
     """When capital was first allotted: windows that ended before were never ours."""
-    told: dict[SeriesId, Millis] = {}
-    """The end of the last window of each series whose story is over: older ones are not opened again."""
+    told: dict[SeriesId, Told] = {}
+    """The windows of each series whose story is over: they are not opened again."""
     latest: Millis = Millis(0)
     """The time of the last fact (intents aside): from there to the next start nobody was there."""
     day: DayBook = msgspec.field(default_factory=DayBook)
@@ -243,9 +244,20 @@ class TradingRoom:
 
     def _is_told(self, market: Market, now: Millis) -> bool:
         """Its story is over, or was never ours: a restart reads the tape, or the catalog, from before its time."""
-        if self.state.began is None:
-            return _is_over(market, now)
-        return market.window_end <= max(self.state.began, self.state.told.get(market.series, 0))
+        return _is_over(market, now) if self.state.began is None else self.is_told(market)
+
+    def is_told(self, market: Market) -> bool:
+        """A window whose story is over, or that ended before ours began."""
+        told, began = self.state.told.get(market.series), self.state.began or 0
+        if market.id in self.state.markets:
+            return False
+        return market.window_end <= began or (told is not None and told.covers(market.window_start, market.window_end))
+
+    def told_up_to(self, series: SeriesId) -> Millis:
+        """The moment after which a window of the series may have ended whose story is not over."""
+        began = self.state.began or Millis(0)
+        told = self.state.told.get(series)
+        return began if told is None else told.up_to(began)
 
     def _window_records(self, now: Millis) -> list[AnyFact]:
         """A window is recorded once its fills are final, so none is called traded for a fill that came to nothing."""
@@ -277,7 +289,7 @@ class TradingRoom:
             busy = any(desk.awaits(market.id) for desk in self._in_order)
             if settled and not busy and _is_over(market, now):
                 del self.state.markets[market.id], self.state.payouts[market.id]
-                self.state.told[market.series] = max(market.window_end, self.state.told.get(market.series, Millis(0)))
+                self.state.told.setdefault(market.series, Told()).add(market.window_start, market.window_end)
                 for desk in self._in_order:
                     desk.forget(market.id)
         for listed in tuple(self.markets.by_id.values()):

@@ -29,6 +29,10 @@ class BookState(enum.StrEnum):
     CONTRADICTED = "contradicted"
 
 
+BUY, VERIFIED = Side.BUY, BookState.VERIFIED
+"""By their names alone: to ask an enumeration for a member takes longer than to set a level (Python 3.11, measured)."""
+
+
 class Book:
     """Prices and sizes of one outcome. Changed only by its market state, once per event, before any desk looks."""
 
@@ -99,7 +103,7 @@ class Book:
         """Set one level to its new absolute size; 0 removes it (polymarket.md 3.1). Raises BookError off the scale."""
         if not 0 < price < UNIT or size < 0:
             raise BookError(f"level {side} {price} x {size} cannot stand in a book; ask for a new snapshot")
-        prices, sizes = (self.bid_prices, self.bid_sizes) if side is Side.BUY else (self.ask_prices, self.ask_sizes)
+        prices, sizes = (self.bid_prices, self.bid_sizes) if side is BUY else (self.ask_prices, self.ask_sizes)
         index = bisect_left(prices, price)
         if index < len(prices) and prices[index] == price:
             if size:
@@ -120,9 +124,9 @@ class Book:
         if best_bid is None and best_ask is None:
             self.state = BookState.UNVERIFIABLE
             return
-        agrees = (self.best_bid or 0) == (best_bid or 0) and (self.best_ask or UNIT) == (best_ask or UNIT)
-        if agrees:
-            self.state = BookState.VERIFIED
+        bids, asks = self.bid_prices, self.ask_prices
+        if (bids[-1] if bids else 0) == (best_bid or 0) and (asks[0] if asks else UNIT) == (best_ask or UNIT):
+            self.state = VERIFIED
         else:
             self.contradict()
 

@@ -10,6 +10,10 @@ from polybot.domain.ids import ConditionId, MarketId, SeriesId, TokenId
 from polybot.domain.units import UNIT, Millis, Price, Shares
 
 
+UNKNOWN_TERMS = "unknown: "
+"""A rule set that begins so says which of the market's terms nobody here understands: it is listed, never traded."""
+
+
 class Outcome(enum.IntEnum):
     """The venue lists them in this order (polymarket.md 5.1)."""
 

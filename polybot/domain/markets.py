@@ -32,6 +32,10 @@ FUTURE_MS_MAX = 2_000
 """A date further ahead of our clock is a lie of somebody's clock. A recorder's was 93 ms behind the venue's at most."""
 
 
+UP, CONTRADICTED = Outcome.UP, BookState.CONTRADICTED
+"""By their names alone: they are asked for with every change (book.py)."""
+
+
 class Indicator(Protocol):
     """A running figure of one market. It is updated once per event, however many strategies read it."""
 
@@ -151,11 +155,12 @@ class MarketState:
         for change in changes:
             outcome = change.outcome
             last[outcome] = change
+            book = books[outcome]
             try:
-                books[outcome].change(change.side, change.price, change.size)
+                book.change(change.side, change.price, change.size)
             except BookError:
                 self.oddities.impossible += 1
-                books[outcome].contradict()
+                book.contradict()
         for outcome, change in last.items():  # one message is one state of the venue: compare when all of it is in
             book = books[outcome]
             book.touch(at, received)
@@ -196,10 +201,10 @@ class MarketState:
     def _after_book(self, book: Book) -> None:
         if len(self.market.quoted) == 1:
             self.books[book.outcome.other].reflect(book)
-        elif book.outcome is not Outcome.UP:
+        elif book.outcome is not UP:
             return
-        up = self.books[Outcome.UP]
-        if up.bid_prices and up.ask_prices and up.state is not BookState.CONTRADICTED:
+        up = self.books[UP]
+        if up.bid_prices and up.ask_prices and up.state is not CONTRADICTED:
             twice_mid = up.bid_prices[-1] + up.ask_prices[0]
             for indicator in self._indicators:
                 indicator.on_mid(up.received, twice_mid)

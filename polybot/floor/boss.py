@@ -150,8 +150,10 @@ class Boss:
 
     async def close(self, supervisor: Supervisor, reason: str, *, finished: bool) -> None:
         """Stop the agents in reverse order, write down why, keep a last checkpoint."""
+        self.dispatcher.closing = True
         await self.dispatcher.drained()
         await supervisor.stop()
+        await self.dispatcher.finished()
         if self._fatal is not None:
             return
         now = self._clock.now_ms()

@@ -26,7 +26,7 @@ from polybot.domain.events import (
     SystemNoted,
     VenueReply,
 )
-from polybot.domain.ids import AgentId, OrderId
+from polybot.domain.ids import AgentId, MarketId, OrderId
 from polybot.domain.order import OrderIntent
 from polybot.domain.units import Millis
 from polybot.floor.venue_calls import VenueCalls
@@ -46,6 +46,18 @@ class FactJournal(Protocol):
 Follower = Callable[[list[Journaled]], None]
 
 
+class Witness(Protocol):
+    """Records what the floor sees, in the order it sees it (storage/recorder.py). Called at once; it never waits."""
+
+    def observe(self, event: MarketEvent) -> None: ...
+
+    def looked(
+        self, agent: AgentId, market: MarketId, kind: str, now: Millis, *, may_trade: bool, decided: bool
+    ) -> None: ...
+
+    def took(self, facts: list[Journaled]) -> None: ...
+
+
 class Dispatcher:
     """`lockstep` waits after every event until the traders it woke are done: a tape is never too fast for them."""
 
@@ -55,6 +67,7 @@ class Dispatcher:
         self.room, self.venue, self.journal, self.clock = room, venue, journal, clock
         self._lockstep, self._patience_s = lockstep, patience_s
         self.calls = VenueCalls(room, clock)
+        self._witness: Witness | None = None
         self._mailboxes: dict[AgentId, Mailbox] = {}
         self._feeds: dict[AgentId, FactFeed] = {}
         self._followers: list[Follower] = []
@@ -73,6 +86,8 @@ class Dispatcher:
         jump; None while it is still on its way through journal and call.
 
         Orders of an earlier process are not in it."""
+        self.closing = False
+        """Once the floor is being closed no order leaves any more: nobody would hear what became of it."""
         self.strays: dict[OrderId, None] = {}
         """Orders the venue has open though we closed them: the reconciler cancels them."""
 
@@ -87,6 +102,18 @@ class Dispatcher:
     def follow(self, follower: Follower) -> None:
         """Call `follower` with every batch of committed facts, at once and in order."""
         self._followers.append(follower)
+
+    def record(self, witness: Witness) -> None:
+        """Have everything recorded that decisions rest on. Call it before the floor opens."""
+        self._witness = witness
+        self.follow(witness.took)
+
+    def looked(self, agent: AgentId, wake: Wake, decided: bool) -> None:
+        """A trader has looked at a market just now."""
+        if self._witness is not None:
+            kind, may_trade = str(type(wake.event).__struct_config__.tag), self.room.fence()
+            market, now = wake.state.market.id, wake.now
+            self._witness.looked(agent, market, kind, now, may_trade=may_trade, decided=decided)
 
     @property
     def settled(self) -> bool:
@@ -111,6 +138,8 @@ class Dispatcher:
     async def _publish(self, event: MarketEvent, now: Millis) -> list[Mailbox]:
         await self.take(self.venue.advance(now))
         await self.commit_due(now)
+        if self._witness is not None:
+            self._witness.observe(event)
         state = self.room.observe(event)
         await self.take(self.venue.observe(event, state))
         await self.commit_due(now)
@@ -221,6 +250,8 @@ class Dispatcher:
             for verdict in verdicts
         ]
         await self._commit(facts, position)
+        if orders:
+            await asyncio.sleep(0)  # what became durable with the intents, a pause say, is taken in before they leave
         for order in orders:
             await self._send(order, now)
             if order.intent.id in self.sent_at:
@@ -228,8 +259,8 @@ class Dispatcher:
 
     async def _send(self, order: Approved, now: Millis) -> None:
         intent = order.intent
-        if not self.room.fence():  # since it was decided; on paper nobody would look it up, and its money stay reserved
-            await self._not_taken(intent, "not sent: this floor may not trade now, another may lead", now)
+        if (bar := self._bar(intent)) is not None:  # since it was decided; on paper nobody would look it up, ever
+            await self._not_taken(intent, f"not sent: {bar}", now)
             return
         if (age_ms := self.clock.now_ms() - now) > SEND_WITHIN_MS:
             await self._not_taken(intent, f"not sent: the disk took {age_ms} ms over it, the book has moved on", now)
@@ -248,6 +279,14 @@ class Dispatcher:
             await self.note(Severity.WARNING, "venue", f"no answer for {intent.id}: {error}")
         await self.commit_calls()
 
+    def _bar(self, intent: OrderIntent) -> str | None:
+        """Why the order may not leave now. Between this question and the call nothing else has its turn."""
+        if self.closing:
+            return "the floor is closing"
+        if not self.room.fence():
+            return "this floor may not trade now, another may lead"
+        return self.room.desks[intent.agent].barred()
+
     async def _not_taken(self, intent: OrderIntent, text: str, now: Millis) -> None:
         at = max(now, self.clock.now_ms())
         refused = OrderRejected(at=at, agent=intent.agent, order=intent.id, text=text)
@@ -262,6 +301,11 @@ class Dispatcher:
         async with self._deciding:  # many calls may fail at once, and the floor is paused once
             if facts := self.calls.due():
                 await self._commit(facts, self.room.state.position)
+
+    async def finished(self) -> None:
+        """Return when every errand has been seen through: once the agents are stopped, there are no new ones."""
+        while self._errands:
+            await asyncio.wait(self._errands)
 
     async def drained(self) -> None:
         """Return when every follower with a feed has caught up."""

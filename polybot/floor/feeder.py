@@ -16,13 +16,20 @@ from loguru import logger
 from polybot.circuit import Circuit, CircuitPlan, Ticket, growing_wait
 from polybot.clock import Clock
 from polybot.desk.room import TradingRoom
-from polybot.domain.events import MarketEvent, MarketListed, MarketResolved, Severity, SnapshotRequested
+from polybot.domain.events import (
+    MarketEvent,
+    MarketListed,
+    MarketResolved,
+    ReferencePriced,
+    Severity,
+    SnapshotRequested,
+)
 from polybot.domain.ids import MarketId
 from polybot.domain.market import Market
 from polybot.domain.markets import MarketState
 from polybot.domain.units import Millis
 from polybot.floor.feed_watch import FeedHealth, FeedWatch, Reconnect, Refresh, WatchTerms
-from polybot.floor.windows import followed_markets, is_told, known_since
+from polybot.floor.windows import followed_markets, known_since
 from polybot.risk.known_terms import changed_terms, unknown_terms
 from polybot.venue.base import MarketFeed, VenueBusy, VenueUnavailable
 
@@ -108,6 +115,14 @@ class Feeder:
             await asyncio.wait(tasks)
             await self._feed.close()
 
+    async def ask_anew(self, market: MarketId) -> None:
+        """Another floor, fed by this one, doubts a book (feed_out.py)."""
+        if self.watch.connected and market in self._followed:
+            try:
+                await self._carry_out(Refresh(market))
+            except TROUBLE as error:
+                self._hang_up(str(error) or type(error).__name__)
+
     def health(self) -> FeedHealth:
         room = self._floor.room
         return self.watch.health(self._clock.now_ms(), room.markets.oddities, len(self._followed))
@@ -168,7 +183,9 @@ class Feeder:
                 await asyncio.sleep(0)  # a burst that is read without waiting must not hold up the floor
 
     async def _take(self, event: MarketEvent) -> None:
-        if self.watch.admit(event):
+        if isinstance(event, ReferencePriced):  # comes by a socket of its own: it says nothing of the market's
+            await self._publish(event)
+        elif self.watch.admit(event):
             self._heard += 1
             if self._unheard is not None:
                 self.circuit.succeeded(self._unheard, self._clock.now_ms())
@@ -305,7 +322,7 @@ class Feeder:
     async def _list(self, listed: MarketListed) -> None:
         """Publish a market that is new, or whose terms are served otherwise than last time."""
         market, known = listed.market, self._floor.room.markets.by_id
-        if is_told(self._floor.room, market) or (market.id in known and self._served.get(market.id) == market):
+        if self._floor.room.is_told(market) or (market.id in known and self._served.get(market.id) == market):
             return
         self._served = {name: terms for name, terms in self._served.items() if name in known} | {market.id: market}
         was = known[market.id].market if market.id in known else None

@@ -2,8 +2,8 @@
 
 from polybot.desk.room import TradingRoom
 from polybot.domain.ids import MarketId
-from polybot.domain.market import Market
 from polybot.domain.units import Millis
+from polybot.risk.known_terms import VERSIONS
 
 FOLLOW_AHEAD_MS = 900_000
 """The next window is subscribed for as long as the present one runs: its books are there when it begins."""
@@ -17,6 +17,7 @@ def followed_markets(room: TradingRoom, now: Millis) -> tuple[MarketId, ...]:
         (state.market.window_start, state.market.id)
         for state in room.markets.by_id.values()
         if state.payout_up is None
+        and state.market.version in VERSIONS  # of another its tokens are not known, and nothing would come
         and state.market.window_start - FOLLOW_AHEAD_MS <= now < state.market.window_end + FOLLOW_AFTER_MS
     ]
     return tuple(market for _, market in sorted(found))
@@ -25,19 +26,13 @@ def followed_markets(room: TradingRoom, now: Millis) -> tuple[MarketId, ...]:
 def known_since(room: TradingRoom, now: Millis) -> Millis:
     """The moment after which a window may have ended whose story is not over: where the catalogue is read from.
 
-    Windows that came and went while the floor was down are among them.
+    Windows that came and went while the floor was down are among them, and for a day those that were left out between
+    two that are over (desk/told.py).
     """
     state = room.state
     if state.began is None:
         return now
     series = {market.series for market in state.markets.values()} | state.told.keys()
-    told = [state.told.get(name, state.began) for name in series] or [state.began]
+    told = [room.told_up_to(name) for name in series] or [state.began]
     waiting = [m.window_end - 1 for m in state.markets.values() if m.id not in state.payouts]
     return Millis(min(*told, *waiting, now))
-
-
-def is_told(room: TradingRoom, market: Market) -> bool:
-    """A window whose story is over, or was never ours."""
-    state = room.state
-    told = max(state.began or 0, state.told.get(market.series, 0))
-    return market.id not in state.markets and market.window_end <= told

@@ -95,11 +95,18 @@ def judge(wish: OrderWish, seen: Circumstances, limits: Limits) -> Approved | Re
     return refusal or Approved(intent=_intent(wish, cost_max, seen, limits.book_age_ms_max))
 
 
-def _judge_moment(seen: Circumstances, limits: Limits) -> Refused | None:
-    if seen.floor_pause is not None:
+def judge_pauses(floor_pause: str | None, agent_pause: str | None) -> Refused | None:
+    """Whether floor and agent may trade at all. Asked of every wish, and again when its order is about to leave."""
+    if floor_pause is not None:
         return Refused(rule="floor_paused", value=1, limit=0)
-    if seen.agent_pause is not None:
+    if agent_pause is not None:
         return Refused(rule="agent_paused", value=1, limit=0)
+    return None
+
+
+def _judge_moment(seen: Circumstances, limits: Limits) -> Refused | None:
+    if (paused := judge_pauses(seen.floor_pause, seen.agent_pause)) is not None:
+        return paused
     if seen.now < seen.market.window_start:
         return Refused(rule="before_window", value=(seen.market.window_start - seen.now) / 1000, limit=0)
     left = seen.market.window_end - seen.now

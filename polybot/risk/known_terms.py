@@ -1,7 +1,7 @@
 """Which terms this version knows how to trade under. It does not guess at others: such a market is left alone. Pure."""
 
 from polybot.domain.fees import FeeSchedule
-from polybot.domain.market import Market
+from polybot.domain.market import UNKNOWN_TERMS, Market
 from polybot.domain.units import format_units
 
 RULE_SETS = frozenset(
@@ -32,7 +32,9 @@ def knows_fees(fees: FeeSchedule) -> bool:
 def unknown_terms(market: Market) -> list[str]:
     """What of a market's terms this version does not know, readable; empty where all of it is known."""
     found = []
-    if market.rule_set not in RULE_SETS:
+    if market.rule_set.startswith(UNKNOWN_TERMS):
+        found.append(market.rule_set.removeprefix(UNKNOWN_TERMS))
+    elif market.rule_set not in RULE_SETS:
         found.append(f"settlement rule {market.rule_set!r}")
     if market.version not in VERSIONS:
         found.append(f"protocol version {market.version!r}")

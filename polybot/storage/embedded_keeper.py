@@ -7,25 +7,24 @@ jittered waits when it happens again and again. There is no giving up: without t
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
 from loguru import logger
 
 from polybot.circuit import growing_wait
+from polybot.clock import SystemClock
 from polybot.domain.errors import PolybotError
 from polybot.domain.events import Severity
 from polybot.storage.embedded_process import EmbeddedServerError
+from polybot.upkeep import Note, Upkeep
 
 WAIT_SECONDS_FIRST = 0.2
 WAIT_SECONDS_MAX = 60.0
 BUDGET_DEATHS = 5
 BUDGET_SECONDS = 300.0
 """More deaths than that in this time are an ERROR, for a person to look at."""
-
-Note = Callable[[Severity, str, str], Awaitable[None]]
-"""Writes a system event: how bad, which part, in words."""
 
 
 class KeptServer(Protocol):
@@ -48,15 +47,13 @@ async def kept_running(
     servers: Sequence[KeptServer], note: Note, monotonic: Callable[[], float], chance: random.Random
 ) -> AsyncIterator[None]:
     """Watch over the servers while the block runs. Leave it before they are stopped in order."""
-    keepers = [_Keeper(server, note, monotonic, chance) for server in servers]
-    tasks = [asyncio.create_task(keeper.run(), name=f"keep-{keeper.server.name}") for keeper in keepers]
+    upkeep = Upkeep(SystemClock(), chance, note)  # their keepers may have bugs of their own
+    for server in servers:
+        upkeep.keep(server.name.lower(), _Keeper(server, note, monotonic, chance).run)
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await upkeep.end()
 
 
 class _Keeper:

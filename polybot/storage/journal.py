@@ -9,6 +9,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO, Self
@@ -125,34 +126,44 @@ class Journal(JournalQueue):
     # -- the writer thread's side --------------------------------------------------------------------------------------
 
     def _write(self) -> None:
-        failure = JournalFailedError(
-            f"the journal's writer for {self.path} ended by a bug: restart, and report the log"
-        )
-        in_order = False
         group: list[Pending] = []
-        try:
-            while group := self._take_group():
-                self._commit(group)
-            in_order = True
-        except sqlite3.Error as error:
-            failure = JournalFailedError(
-                f"the journal {self.path} could not be written: {journal_file.describe(error)}"
-            )
-            failure.__cause__ = error
-        finally:
-            if not in_order:  # whatever ended this thread, nobody waits for it in vain
-                self._fail(group, failure)
+        with self._failing_on_any_end("writer", "be written", group):
+            while taken := self._take_group():
+                group[:] = taken
+                self._commit(taken)
+                group.clear()
 
     def _prove_older(self) -> None:
         """In the prover's thread: the rows before those that `open` proved."""
         older = self._unproven
-        try:
+        with self._failing_on_any_end("prover", "be proven", []):
             for reached in journal_file.prove(self.path, 0, older):
                 self._unproven = older - reached
                 if self._no_more_proving.wait(PROVER_PAUSE_SECONDS):
                     return
+
+    @contextmanager
+    def _failing_on_any_end(self, who: str, its_work: str, group: list[Pending]) -> Iterator[None]:
+        """Whatever ends a thread of the journal is the journal's failure, and nobody waits for it in vain.
+
+        Its own errors are told as such; a bug goes on to the log, as an error that a thread does not catch.
+        """
+        failure: JournalError | None = JournalFailedError(
+            f"the journal's {who} for {self.path} ended by a bug: restart, and report the log"
+        )
+        try:
+            yield
+            failure = None
         except JournalError as error:
-            self._fail([], error)
+            failure = error
+        except sqlite3.Error as error:
+            failure = JournalFailedError(
+                f"the journal {self.path} could not {its_work}: {journal_file.describe(error)}"
+            )
+            failure.__cause__ = error
+        finally:
+            if failure is not None:
+                self._fail(group, failure)
 
     def _take_group(self) -> list[Pending]:
         """Whole appends, up to GROUP_FACTS_MAX facts; empty when closing and nothing is left."""

@@ -71,6 +71,10 @@ class JournalUnusableError(JournalError):
     """The file is no journal, was made by a newer version, or cannot be opened."""
 
 
+class JournalUnreadableError(JournalUnusableError):
+    """The disk, or another program, does not let it be read just now: nothing is known against its rows."""
+
+
 class JournalDamagedError(JournalError):
     """The chain is broken at row `seq`; everything before it that was read is whole."""
 
@@ -135,13 +139,17 @@ def open_for_writing(path: Path, pages_max: int = PAGES_MAX) -> sqlite3.Connecti
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """A connection that can't write, usable while another process or thread appends. Raises JournalUnusableError."""
+    """A connection that can't write, usable while another process or thread appends.
+
+    Raises JournalUnusableError (JournalUnreadableError where the cause lies outside the file) or JournalDamagedError.
+    """
     require_some_content(path)
     try:
         connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
         check_format(connection, path)
     except sqlite3.Error as error:
-        raise JournalUnusableError(f"the journal {path} cannot be opened for reading: {describe(error)}") from error
+        kind = JournalUnreadableError if is_outside_trouble(error) else JournalUnusableError
+        raise kind(f"the journal {path} cannot be opened for reading: {describe(error)}") from error
     connection.text_factory = bytes
     return connection
 
@@ -173,20 +181,23 @@ def read_genesis(connection: sqlite3.Connection, path: Path) -> bytes:
     try:
         row = connection.execute("SELECT genesis FROM identity").fetchone()
     except sqlite3.DatabaseError as error:
-        raise JournalDamagedError(path, 1, f"its identity cannot be read ({error})") from error
+        raise trouble(path, 1, "its identity cannot be read", error) from error
     if row is None or len(row[0]) != GENESIS_BYTES:
         raise JournalDamagedError(path, 1, "its identity is gone")
     return bytes(row[0])
 
 
 def hash_at(connection: sqlite3.Connection, path: Path, seq: int) -> bytes | None:
-    """The hash of row `seq`, the genesis for 0, None where there is no such row."""
+    """The hash of row `seq`, the genesis for 0, None where there is no such row.
+
+    Raises JournalDamagedError, or JournalUnreadableError where the cause lies outside the file, as every reader here.
+    """
     try:
         if seq == 0:
             return read_genesis(connection, path)
         row = connection.execute("SELECT hash FROM facts WHERE seq = ?", (seq,)).fetchone()
     except sqlite3.DatabaseError as error:
-        raise JournalDamagedError(path, seq, f"SQLite cannot read it ({error})") from error
+        raise trouble(path, seq, "SQLite cannot read it", error) from error
     return None if row is None else bytes(row[0])
 
 
@@ -195,7 +206,7 @@ def last_row(connection: sqlite3.Connection, path: Path) -> tuple[int, bytes]:
     try:
         row = connection.execute(SELECT_LAST).fetchone()
     except sqlite3.DatabaseError as error:
-        raise JournalDamagedError(path, 1, f"SQLite cannot find its last row ({error})") from error
+        raise trouble(path, 1, "SQLite cannot find its last row", error) from error
     return (0, read_genesis(connection, path)) if row is None else (row[0], bytes(row[1]))
 
 
@@ -258,6 +269,27 @@ def _is_its_hash(own: bytes, previous: bytes, seq: int, position: int, payload: 
         return False
 
 
+def trouble(path: Path, seq: int, what: str, error: sqlite3.Error) -> JournalError:
+    """What an error while reading row `seq` means: damage, unless it came from outside the file."""
+    if is_outside_trouble(error):
+        return JournalUnreadableError(f"the journal {path} cannot be read at row {seq}: {describe(error)}")
+    return JournalDamagedError(path, seq, f"{what} ({error})")
+
+
+def is_outside_trouble(error: sqlite3.Error) -> bool:
+    """A lock, the disk, memory or permissions, and not what is written in the file."""
+    name = getattr(error, "sqlite_errorname", "")
+    return name.startswith(OUTSIDE) and name not in INSIDE
+
+
+OUTSIDE = (
+    *("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN"),
+    *("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH", "SQLITE_NOMEM", "SQLITE_INTERRUPT"),
+)
+INSIDE = ("SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_CORRUPTFS")
+"""The file ends within a page, and the file system says that its content is not what it stored."""
+
+
 def describe(error: sqlite3.Error) -> str:
     """SQLite's words with the remedy for the known kinds of trouble."""
     name = getattr(error, "sqlite_errorname", "")
@@ -268,11 +300,19 @@ def describe(error: sqlite3.Error) -> str:
 REMEDIES = (
     ("SQLITE_FULL", "the disk is full: free some space and start again, nothing acknowledged is lost"),
     ("SQLITE_READONLY", "the file or disk is read-only: make it writable for this user and start again"),
-    ("SQLITE_IOERR", "the disk failed or refused to write: check the disk and its space, then start again"),
+    (
+        "SQLITE_IOERR",
+        "the disk failed or refused: check the disk and its space, then start again, on another disk if need be",
+    ),
     ("SQLITE_CORRUPT", "the file is damaged. " + REMEDIES_FOR_DAMAGE),
     ("SQLITE_NOTADB", "the file is no SQLite database (any more). " + REMEDIES_FOR_DAMAGE),
     ("SQLITE_CANTOPEN", "the file can't be opened: check that the folder exists and that this user may write in it"),
     ("SQLITE_BUSY", "another program holds the file open for writing: close it and start again"),
+    ("SQLITE_LOCKED", "another program holds the file locked: close it and start again"),
+    ("SQLITE_PROTOCOL", "other programs keep locking the file: close them and start again"),
+    ("SQLITE_PERM", "this user may not use the file: give it the rights and start again"),
+    ("SQLITE_AUTH", "this user may not use the file: give it the rights and start again"),
+    ("SQLITE_NOMEM", "there is not enough memory: give the process more and start again"),
 )
 
 
@@ -287,4 +327,4 @@ def _select(
     try:
         return connection.execute(SELECT_ROWS, (after_seq, limit)).fetchall()
     except sqlite3.DatabaseError as error:
-        raise JournalDamagedError(path, after_seq + 1, f"SQLite cannot read on from here ({error})") from error
+        raise trouble(path, after_seq + 1, "SQLite cannot read on from here", error) from error

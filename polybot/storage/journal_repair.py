@@ -15,7 +15,7 @@ import msgspec
 
 from polybot.storage import journal_copy, journal_file, journal_place
 from polybot.storage.journal_copy import CopyPlace
-from polybot.storage.journal_file import JournalDamagedError, JournalError, JournalRow
+from polybot.storage.journal_file import JournalDamagedError, JournalError, JournalRow, JournalUnreadableError
 
 if TYPE_CHECKING:
     from polybot.storage.postgres import Connection
@@ -64,7 +64,9 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def draft(path: Path, connection: "Connection | None") -> Draft:
-    """Write the longest proven journal there is beside `path`. Raises RepairImpossibleError, or one of OUTAGES."""
+    """Write the longest proven journal there is beside `path`. Raises RepairImpossibleError, one of OUTAGES,
+    or JournalUnreadableError.
+    """
     journal_place.settle(path)
     place = await journal_copy.place_of(connection) if connection is not None else None
     damaged = _open(path)
@@ -111,7 +113,7 @@ async def _merge(
     try:
         while True:
             reached = last
-            for rows in _batches(_fitting(_file_rows(damaged, last[0]), last)):
+            for rows in _batches(_fitting(_file_rows(path, damaged, last[0]), last)):
                 last = journal_place.add(writing, path, rows, last)
                 counted["file"] += len(rows)
             if connection is not None:
@@ -126,11 +128,13 @@ async def _merge(
 
 
 def _open(path: Path) -> sqlite3.Connection | None:
-    """None where there is nothing left that could be read."""
+    """None where there is nothing left that could be read. Raises JournalUnreadableError."""
     try:
         return journal_file.open_for_reading(path) if path.exists() else None
     except JournalDamagedError:
         return None
+    except JournalUnreadableError:  # rows that may be whole are not given up for a lock
+        raise
     except JournalError as error:
         if isinstance(error.__cause__, sqlite3.DatabaseError):  # overwritten to its first page
             return None
@@ -139,7 +143,7 @@ def _open(path: Path) -> sqlite3.Connection | None:
 
 def _genesis(damaged: sqlite3.Connection | None, path: Path, place: CopyPlace | None) -> bytes:
     """What a first row that is whole hangs on; else what the file says; else what the database says."""
-    first = next(iter(_file_rows(damaged, 0)), None)
+    first = next(iter(_file_rows(path, damaged, 0)), None)
     if first is not None and [*_fitting([first], (0, first.prev_hash))]:
         return first.prev_hash
     if damaged is not None:
@@ -165,15 +169,21 @@ def _told_of_database(asked: bool, place: CopyPlace | None, genesis: bytes) -> s
     return f"the database has rows 1 to {place.last_seq}"
 
 
-def _file_rows(damaged: sqlite3.Connection | None, after_seq: int) -> Iterator[JournalRow]:
-    """What can be read on from there, up to the first place that cannot."""
+def _file_rows(path: Path, damaged: sqlite3.Connection | None, after_seq: int) -> Iterator[JournalRow]:
+    """What can be read on from there, up to the first place that is damaged. Raises JournalUnreadableError."""
     if damaged is None:
         return
     try:
         for seq, position, payload, prev_hash, own in damaged.execute(SELECT_ON, (after_seq,)):
             yield JournalRow(seq=seq, position=position, payload=payload, prev_hash=prev_hash, hash=own)
-    except sqlite3.DatabaseError:
-        return
+    except sqlite3.DatabaseError as error:
+        _require_damage(path, after_seq, error)
+
+
+def _require_damage(path: Path, after_seq: int, error: sqlite3.DatabaseError) -> None:
+    """Raises JournalUnreadableError where the cause is a lock or the disk: nothing is cut off for that."""
+    if journal_file.is_outside_trouble(error):
+        raise journal_file.trouble(path, after_seq + 1, "", error) from error
 
 
 def _fitting(rows: Iterator[JournalRow] | list[JournalRow], last: tuple[int, bytes]) -> Iterator[JournalRow]:
@@ -197,7 +207,7 @@ class _Kind(msgspec.Struct, frozen=True):
 
 def _lost(path: Path, damaged: sqlite3.Connection | None, place: CopyPlace | None, last_seq: int) -> Lost | None:
     """What file, database and checkpoints know to have been there after the last row that could be proven."""
-    file_end = _last_seq(damaged)
+    file_end = _last_seq(path, damaged)
     others = max(place.last_seq if place else 0, journal_place.last_checkpoint(path.parent))
     end = max(file_end or 0, others, last_seq)
     if end == last_seq and file_end is not None:
@@ -205,20 +215,21 @@ def _lost(path: Path, damaged: sqlite3.Connection | None, place: CopyPlace | Non
     kinds: Counter[str] = Counter()
     seq, skipped = last_seq, 0
     while seq < end and skipped < SKIP_ROWS_MAX:
-        for row in _file_rows(damaged, seq):
+        for row in _file_rows(path, damaged, seq):
             kinds[_kind(row.payload)] += 1
             seq = row.seq
         seq, skipped = seq + 1, skipped + 1  # over what cannot be read
     return Lost(first_seq=last_seq + 1, last_seq=end, readable=dict(kinds), end_unknown=file_end is None)
 
 
-def _last_seq(damaged: sqlite3.Connection | None) -> int | None:
+def _last_seq(path: Path, damaged: sqlite3.Connection | None) -> int | None:
     """Where the file ends; None where its end cannot be read."""
     if damaged is None:
         return None
     try:
         row = damaged.execute(journal_file.SELECT_LAST).fetchone()
-    except sqlite3.DatabaseError:
+    except sqlite3.DatabaseError as error:
+        _require_damage(path, 0, error)
         return None
     return int(row[0]) if row is not None else 0
 

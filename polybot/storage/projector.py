@@ -18,7 +18,7 @@ from polybot.clock import Clock
 from polybot.domain.errors import PolybotError
 from polybot.domain.events import Journaled
 from polybot.domain.units import Millis
-from polybot.storage.journal_file import JournalRow
+from polybot.storage.journal_file import JournalRow, JournalUnreadableError
 from polybot.storage.projection_store import (
     Place,
     Portion,
@@ -152,7 +152,10 @@ class Projector:
         )
 
     async def run(self) -> None:
-        """Project for ever. Raises ProjectionError or JournalDamagedError when somebody has to do something."""
+        """Project for ever. Raises ProjectionError or JournalDamagedError when somebody has to do something.
+
+        Raises JournalUnreadableError where it may be run again after a while.
+        """
         while True:
             carried = await self._try_batch()
             if carried is None:
@@ -186,6 +189,8 @@ class Projector:
             self.circuit.failed(ticket, self._clock.now_ms())
             self._note_outage(now, str(error) or f"no answer within {BATCH_SECONDS_MAX:g} s")
             return None
+        except JournalUnreadableError:
+            raise  # whoever keeps this loop begins it again: a lock, or a disk that failed once, is no end
         except PolybotError as error:
             self._stopped = str(error)
             raise

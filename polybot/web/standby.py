@@ -28,7 +28,7 @@ def create_standby_app(status: Callable[[], StandbyStatus], *, extra_hosts: Coll
         return web.Response(text=f"PolyBot {__version__}: waiting as a standby. {status().why}\n")
 
     async def elsewhere(_request: web.Request) -> web.Response:
-        return json_answer({"error": NOT_HERE}, 503)
+        return json_answer({"error": NOT_HERE, "state": "standby", "why": status().why}, 503)
 
     app = web.Application(middlewares=[trouble_as_json, refuse_strange_hosts(extra_hosts)])
     app.on_response_prepare.append(add_headers)

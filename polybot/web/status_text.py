@@ -3,6 +3,7 @@
 from typing import Literal
 
 import aiohttp
+import msgspec
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -28,7 +29,7 @@ STORE_STYLES = {StoreState.OK: "green", StoreState.DEGRADED: "yellow", StoreStat
 
 
 class FloorUnreachable(PolybotError):
-    """No floor answers where one was looked for; the text says how to start one."""
+    """No floor answers where one was looked for; the text says what does, and what to do."""
 
 
 async def fetch_status(base_url: str) -> FloorStatus:
@@ -40,18 +41,56 @@ async def fetch_status(base_url: str) -> FloorStatus:
             content = await answer.read()
             code = answer.status
     except (TimeoutError, aiohttp.ClientError, ValueError) as error:
-        why = str(error) or f"no answer within {FETCH_SECONDS_MAX:.0f} s"
-        raise FloorUnreachable(
-            f"no floor answers at {base_url} ({why}): start one with `polybot run` or `make run`, "
-            "or name the page of the one that runs with `polybot status --url`"
-        ) from error
+        raise FloorUnreachable(_no_answer(base_url, error)) from error
     try:
         return from_json(content, FloorStatus)
     except BadInput as error:
-        raise FloorUnreachable(
-            f"what answers at {url} (HTTP {code}) is no floor of this version: {error}; "
-            "set POLYBOT_WEB_PORT to the floor's port"
-        ) from error
+        raise FloorUnreachable(_no_floor(base_url, code, content)) from error
+
+
+START_OR_NAME = (
+    "Start one with `polybot run` or `make run`, or name the page of the one that runs: `polybot status --url`"
+)
+
+
+def _no_answer(base_url: str, error: Exception) -> str:
+    if isinstance(error, TimeoutError):  # aiohttp's own are both, and say less
+        why = f"something listens there and has not answered for {FETCH_SECONDS_MAX:.0f} s"
+    elif isinstance(error, aiohttp.ClientConnectorDNSError):
+        why = f"there is no host {error.host!r}"
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        why = "nothing listens there"
+    elif isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError) or not isinstance(
+        error, aiohttp.ClientError
+    ):
+        return f"{base_url!r} is no address of a page: write it like http://127.0.0.1:8080"
+    else:
+        why = str(error) or type(error).__name__
+    return f"no floor answers at {base_url}: {why}. {START_OR_NAME}"
+
+
+class _Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """What a standby, or a floor that does not answer to a name, says instead of a status."""
+
+    error: str
+    state: str = ""
+    why: str = ""
+
+
+def _no_floor(base_url: str, code: int, content: bytes) -> str:
+    try:
+        said = msgspec.json.decode(content, type=_Refusal)
+    except msgspec.MsgspecError:
+        return (
+            f"what answers at {base_url} (HTTP {code}) is no floor of this version: name the floor's own page with "
+            "`polybot status --url`, or set POLYBOT_WEB_PORT to its port"
+        )
+    if said.state == "standby":
+        return (
+            f"a standby answers at {base_url}: {said.why}. It trades nothing and knows nothing of the run until it "
+            "takes over; ask the floor that leads: `polybot status --url` with its page"
+        )
+    return f"the floor at {base_url} refuses (HTTP {code}): {said.error}"
 
 
 def render_status(status: FloorStatus) -> RenderableType:
@@ -73,16 +112,28 @@ def _fitness(status: FloorStatus) -> Text:
     text = Text(f"{printable(head)}\n", style="dim")
     if status.fit and status.finished:
         return Text("THE TAPE IS OVER", style="bold")
-    if status.fit:
-        text.append("FIT TO TRADE", style="bold green")
-    else:
+    if not status.fit:
         text.append("NOT FIT TO TRADE", style="bold red")
         text.append(f": {printable('; '.join(status.reasons)) or 'no reason given'}")
+    elif (bar := _bar(status)) is not None:
+        text.append(bar, style="bold yellow")
+    else:
+        text.append("FIT TO TRADE", style="bold green")
     for pause in status.paused:
         until = utc_text(pause.until) if pause.until is not None else "a person resumes"
         text.append(f"\nPAUSED {printable(pause.scope)}", style="bold yellow")
         text.append(f" by {printable(f'{pause.breaker}: {pause.text}')} (until {until})")
     return text
+
+
+def _bar(status: FloorStatus) -> str | None:
+    """What keeps the whole floor from trading though it is fit to, in the page's words (page.js)."""
+    footing = status.leadership.footing if status.leadership is not None else ""
+    if footing == "deposed":
+        return "NOT TRADING: another floor leads this account"
+    if footing in ("paused", "asleep") or any(pause.breaker == "not_leader" for pause in status.paused):
+        return "NOT TRADING: whether this floor still leads its account is not known"
+    return "PAUSED: no orders are sent" if any(pause.scope == "floor" for pause in status.paused) else None
 
 
 def _figures(status: FloorStatus) -> Table:

@@ -1,6 +1,7 @@
 """The verbs as a person types them, in a process of their own."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -88,7 +89,24 @@ def test_an_unknown_format_is_refused_with_those_there_are(tmp_path: Path) -> No
 def test_status_without_a_floor_says_how_to_start_one(tmp_path: Path) -> None:
     done = polybot("status", POLYBOT_DATA_DIR=str(tmp_path), POLYBOT_WEB_PORT="1")
     assert done.returncode == 1
-    assert "run" in done.stderr
+    (typed,) = re.findall("with `([^`]*) run`", done.stderr)
+    told = subprocess.run([*typed.split(), "status", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "the floor stands" in told.stdout
+    assert "no floor answers at http://127.0.0.1:1: nothing listens there. Start one with" in done.stderr
+
+
+def test_status_asks_the_port_that_was_set_rather_than_the_page_an_earlier_floor_wrote_down(tmp_path: Path) -> None:
+    (tmp_path / "page.url").write_text("http://127.0.0.1:2\n")
+    done = polybot("status", POLYBOT_DATA_DIR=str(tmp_path), POLYBOT_WEB_PORT="1")
+    assert "no floor answers at http://127.0.0.1:1" in done.stderr
+    assert f"{tmp_path / 'page.url'} names http://127.0.0.1:2" in done.stderr
+
+
+def test_status_asks_the_page_that_the_floor_wrote_down_where_no_port_was_set(tmp_path: Path) -> None:
+    (tmp_path / "page.url").write_text("http://127.0.0.1:2\n")
+    done = polybot("status", POLYBOT_DATA_DIR=str(tmp_path))
+    assert "no floor answers at http://127.0.0.1:2" in done.stderr
+    assert "the floor that wrote it was killed, or does not answer" in done.stderr
 
 
 def test_a_missing_database_url_is_an_error_where_own_servers_are_forbidden(tmp_path: Path) -> None:

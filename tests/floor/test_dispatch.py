@@ -307,6 +307,84 @@ def test_an_order_decided_by_a_floor_that_may_not_trade_by_now_is_not_sent_and_i
     VenueStage().play(script)
 
 
+@pytest.mark.parametrize("agent", [None, AgentId("agent-00")])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_pause_that_is_durable_before_an_order_leaves_keeps_it_here(agent: AgentId | None, at_once: bool) -> None:
+    """Also one that the disk takes in the same breath as the intent."""
+
+    async def script(stage: VenueStage) -> None:
+        (order,) = stage.decide()
+        stage.journal.gate.clear()
+        carrying = asyncio.create_task(stage.dispatcher.carry_out([order], stage.clock.now_ms()))
+        await asyncio.sleep(0.1)
+        pausing = asyncio.create_task(stage.dispatcher.commit([a_pause(stage, agent)]))
+        await asyncio.sleep(0.1)
+        stage.journal.gate.set()
+        await asyncio.gather(carrying, pausing)
+        assert stage.venue.placed == []
+        (rejected,) = stage.of(OrderRejected)
+        who = "floor" if agent is None else "agent"
+        assert (rejected.order, rejected.text) == (order.intent.id, f"not sent: the {who} is paused (by_hand)")
+        assert (stage.room.exposure(), stage.dispatcher.doubtful) == (0, {})
+
+    async def one_after_the_other(stage: VenueStage) -> None:
+        (order,) = stage.decide()
+        await stage.dispatcher.commit([a_pause(stage, agent)])
+        await stage.dispatcher.carry_out([order], stage.clock.now_ms())
+        assert stage.venue.placed == []
+        assert [fact.order for fact in stage.of(OrderRejected)] == [order.intent.id]
+
+    VenueStage().play(script if at_once else one_after_the_other)
+
+
+def test_another_agents_pause_keeps_nobody_elses_order_here() -> None:
+    async def script(stage: VenueStage) -> None:
+        orders = stage.decide()
+        await stage.dispatcher.commit([a_pause(stage, AgentId("agent-00"))])
+        await stage.dispatcher.carry_out(orders, stage.clock.now_ms())
+        assert [order for _, order in stage.venue.placed] == [OrderId("agent-01-000001")]
+
+    VenueStage(agents=2).play(script)
+
+
+def test_the_second_of_two_orders_is_asked_about_anew_after_the_first_was_sent() -> None:
+    async def script(stage: VenueStage) -> None:
+        stage.venue.place_s = 1
+        orders = stage.decide()
+        carrying = asyncio.create_task(stage.dispatcher.carry_out(orders, stage.clock.now_ms()))
+        await asyncio.sleep(0.5)
+        await stage.dispatcher.commit([a_pause(stage, None)])
+        await carrying
+        assert [order for _, order in stage.venue.placed] == [orders[0].intent.id]
+        assert [fact.order for fact in stage.of(OrderRejected)] == [orders[1].intent.id]
+
+    VenueStage(agents=2).play(script)
+
+
+def test_nothing_leaves_a_floor_that_is_being_closed_and_its_last_errands_are_seen_through() -> None:
+    async def script(stage: VenueStage) -> None:
+        (order,) = stage.decide()
+        stage.journal.gate.clear()
+        carrying = asyncio.create_task(stage.dispatcher.carry_out([order], stage.clock.now_ms()))
+        await asyncio.sleep(0.1)
+        stage.dispatcher.closing = True
+        carrying.cancel()  # its trader was stopped
+        finishing = asyncio.create_task(stage.dispatcher.finished())
+        await asyncio.sleep(0.1)
+        assert not finishing.done()
+        stage.journal.gate.set()
+        await finishing
+        assert stage.venue.placed == []
+        assert [fact.text for fact in stage.of(OrderRejected)] == ["not sent: the floor is closing"]
+        assert stage.dispatcher.settled
+
+    VenueStage().play(script)
+
+
+def a_pause(stage: VenueStage, agent: AgentId | None) -> TradingPaused:
+    return TradingPaused(at=stage.clock.now_ms(), agent=agent, breaker="by_hand", value=1, limit=0, text="", until=None)
+
+
 # -- many at once -----------------------------------------------------------------------------------------------------
 
 

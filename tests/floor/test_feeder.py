@@ -7,19 +7,20 @@ from itertools import pairwise
 import msgspec
 import pytest
 
+from polybot.circuit import CircuitState
+from polybot.desk.told import Told
 from polybot.domain.book import BookState
 from polybot.domain.events import (
     MarketEvent,
     MarketListed,
     MarketResolved,
     Severity,
-    SnapshotRequested,
     TradePrinted,
 )
 from polybot.domain.fees import FeeSchedule
 from polybot.domain.ids import MarketId
 from polybot.domain.units import UNIT, Millis
-from polybot.floor.feeder import EVENTS_PER_YIELD
+from polybot.floor.feeder import EVENTS_PER_YIELD, FEED_CIRCUIT
 from polybot.risk.limits import Limits
 from tests.builders import resolved, trade
 from tests.facts import START, a_market
@@ -57,6 +58,89 @@ def test_a_venue_that_refuses_is_asked_again_ever_more_seldom() -> None:
         assert stage.books[0].state is BookState.VERIFIED
 
     Stage().play(script)
+
+
+# -- its circuit ------------------------------------------------------------------------------------------------------
+
+
+def test_connections_on_which_nothing_is_heard_open_the_circuit_though_each_was_made() -> None:
+    async def script(stage: Stage) -> None:
+        stage.feed.answers = False
+        states = await circuit_states(stage, 45)
+        assert states == [CircuitState.CLOSED]
+        assert stage.feeder.circuit.failures < FEED_CIRCUIT.failures_max
+        await until_open(stage)
+        assert stage.feed.connects == FEED_CIRCUIT.failures_max
+        assert stage.feeder.circuit.snapshot(stage.clock.now_ms()).trips == 1
+
+    Stage().play(script)
+
+
+def test_an_open_circuit_lets_one_connection_through_and_that_one_closes_it_by_what_is_heard_on_it() -> None:
+    async def script(stage: Stage) -> None:
+        stage.feed.answers = False
+        await until_open(stage)
+        assert await circuit_states(stage, 3) == [CircuitState.OPEN, CircuitState.HALF_OPEN]
+        assert stage.feed.connects == FEED_CIRCUIT.failures_max + 1
+        await asyncio.sleep(3)
+        assert stage.feeder.circuit.state is CircuitState.HALF_OPEN  # its socket is open, and proves nothing
+        assert stage.feed.connects == FEED_CIRCUIT.failures_max + 1
+        stage.feed.say(snapshot(a_market().id, stage.clock.now_ms()))
+        await asyncio.sleep(0.01)
+        assert (stage.feeder.circuit.state, stage.feeder.circuit.failures) == (CircuitState.CLOSED, 0)
+
+    Stage().play(script)
+
+
+def test_a_probe_on_which_nothing_is_heard_opens_the_circuit_again_for_longer() -> None:
+    async def script(stage: Stage) -> None:
+        stage.feed.accepts = False
+        opened: list[int] = []
+        waits: list[int] = []
+        for _ in range(600):
+            await asyncio.sleep(0.1)
+            seen = stage.feeder.circuit.snapshot(stage.clock.now_ms())
+            if seen.next_probe_at is not None and seen.since not in opened:
+                opened.append(seen.since)
+                waits.append(seen.next_probe_at - seen.since)
+        assert len(waits) >= 5
+        assert waits[0] <= FEED_CIRCUIT.open_ms_first
+        assert FEED_CIRCUIT.open_ms_max / 2 <= waits[-1] <= FEED_CIRCUIT.open_ms_max
+        assert stage.feeder.circuit.snapshot(stage.clock.now_ms()).trips == 1, "one trouble, however many probes"
+        probes = stage.feed.connects - FEED_CIRCUIT.failures_max
+        assert len(waits) - 1 <= probes <= len(waits), "one connection for each time it was up"
+
+    Stage().play(script)
+
+
+def test_a_connection_that_was_heard_and_then_lost_is_no_failure() -> None:
+    async def script(stage: Stage) -> None:
+        for _ in range(2 * FEED_CIRCUIT.failures_max):
+            await asyncio.sleep(2)
+            stage.feed.gone()
+        assert await circuit_states(stage, 2) == [CircuitState.CLOSED]
+        assert stage.feeder.circuit.failures == 0
+
+    Stage().play(script)
+
+
+async def until_open(stage: Stage) -> None:
+    async with asyncio.timeout(120):
+        while stage.feeder.circuit.state is not CircuitState.OPEN:  # noqa: ASYNC110 it has no event, and time is virtual
+            await asyncio.sleep(0.05)
+
+
+async def circuit_states(stage: Stage, seconds: float) -> list[CircuitState]:
+    """The states that the feed's circuit goes through meanwhile, in order."""
+    states = [stage.feeder.circuit.state]
+    for _ in range(round(seconds / 0.05)):
+        await asyncio.sleep(0.05)
+        if stage.feeder.circuit.state is not states[-1]:
+            states.append(stage.feeder.circuit.state)
+    return states
+
+
+# -- silence ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_socket_that_stays_open_and_says_nothing_is_made_anew() -> None:
@@ -172,7 +256,7 @@ def test_a_windows_result_is_asked_for_soon_after_its_end() -> None:
 def test_the_catalogue_is_read_from_the_oldest_window_without_an_end_to_its_story() -> None:
     stage = Stage()
     stage.floor.room.state.began = Millis(START - 10 * 900_000)
-    stage.floor.room.state.told[a_market().series] = Millis(START - 900_000)
+    stage.floor.room.state.told[a_market().series] = told_until(START - 900_000)
 
     async def script(stage: Stage) -> None:
         await asyncio.sleep(0.1)
@@ -187,7 +271,7 @@ def test_the_catalogue_is_read_from_the_oldest_window_without_an_end_to_its_stor
 
 def test_a_window_whose_story_is_over_is_not_brought_up_again() -> None:
     stage = Stage()
-    stage.floor.room.state.told[a_market().series] = a_market().window_end
+    stage.floor.room.state.told[a_market().series] = told_until(a_market().window_end)
 
     async def script(stage: Stage) -> None:
         await asyncio.sleep(1)
@@ -195,6 +279,30 @@ def test_a_window_whose_story_is_over_is_not_brought_up_again() -> None:
         assert a_market(1).id in stage.floor.room.markets.by_id
 
     stage.play(script)
+
+
+def test_the_catalogue_is_read_from_a_window_that_was_left_out_between_two_that_are_over() -> None:
+    stage = Stage()
+    stage.floor.room.state.began = a_market(-8).window_start
+    told = stage.floor.room.state.told.setdefault(a_market().series, Told())
+    for number in (-8, -7, -5, -4, -3, -2, -1):
+        told.add(a_market(number).window_start, a_market(number).window_end)
+    left_out = listing(a_market(-6))
+
+    async def script(stage: Stage) -> None:
+        stage.feed.listings.append(left_out)
+        await asyncio.sleep(1)
+        assert a_market(-6).id in stage.floor.room.markets.by_id
+        assert a_market(-5).id not in stage.floor.room.markets.by_id
+
+    stage.play(script)
+    assert stage.feed.catalogs[0][1] == a_market(-7).window_end
+
+
+def told_until(at: int) -> Told:
+    told = Told()
+    told.add(Millis(0), Millis(at))
+    return told
 
 
 def test_terms_that_change_are_published_once_and_told_loudly() -> None:

@@ -112,7 +112,7 @@ def test_an_order_decided_before_the_circuit_opened_is_not_sent_and_that_is_defi
         await stage.dispatcher.carry_out(late, stage.clock.now_ms())
         assert len(stage.venue.placed) == placed
         rejected = {fact.order: fact.text for fact in stage.of(OrderRejected)}
-        assert rejected == {order.intent.id: "the venue's circuit is open: not sent" for order in late}
+        assert rejected == {order.intent.id: "not sent: the floor is paused (venue_calls)" for order in late}
         assert all(stage.room.desks[order.intent.agent].state.exposure == 0 for order in late)
 
     VenueStage(agents=FAILURES_MAX + 3).play(script)

@@ -2,15 +2,19 @@
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from polybot.storage import journal as journal_module
-from polybot.storage import journal_verify
+from polybot.storage import journal_file, journal_verify
 from polybot.storage.journal import Journal
-from polybot.storage.journal_file import JournalDamagedError, JournalUnusableError
+from polybot.storage.journal_file import JournalDamagedError, JournalUnreadableError, JournalUnusableError
 from polybot.storage.journal_place import JournalMissingError
+from polybot.storage.journal_queue import JournalFailedError
+from polybot.storage.journal_repair import draft
 from polybot.storage.journal_verify import verify
 from tests.storage.journals import damaged, note, start_appending, until
 
@@ -59,6 +63,100 @@ async def test_damage_among_the_older_rows_ends_a_journal_that_was_opened_on_its
             await journal.append([note(1)], position=0)
         assert error.value.seq == 100
         assert journal.last_seq == 1500
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ZeroDivisionError("a bug"), "prover .* ended by a bug: restart, and report the log"),
+        (OSError(5, "Input/output error"), "prover .* ended by a bug: restart, and report the log"),
+        (sqlite3.OperationalError("disk I/O error"), "could not be proven: disk I/O error"),
+    ],
+)
+async def test_whatever_ends_the_proof_of_the_older_rows_is_the_journals_failure(
+    path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    monkeypatch.setattr(journal_verify, "PROVEN_AT_OPEN_ROWS", 10)
+    monkeypatch.setattr(journal_module, "PROVEN_AT_OPEN_ROWS", 10)
+    await damaged(path, "SELECT 1", rows=50)
+    prove = journal_file.prove
+
+    def fail_later(path: Path, after_seq: int, up_to: int) -> Iterator[int]:
+        if after_seq:
+            yield from prove(path, after_seq, up_to)
+        else:
+            raise error
+
+    monkeypatch.setattr(journal_file, "prove", fail_later)
+    with Journal.open(path) as journal:
+        await until(lambda: journal.failure is not None)
+        with pytest.raises(JournalFailedError, match=said):
+            await journal.append([note(1)], position=0)
+
+
+async def test_a_locked_journal_is_not_taken_for_a_damaged_one(path: Path) -> None:
+    await damaged(path, "SELECT 1", rows=50)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA journal_mode = DELETE")
+    reading = journal_file.open_for_reading(path)
+    reading.execute("PRAGMA busy_timeout = 0")
+    other.execute("BEGIN EXCLUSIVE")
+    locked = r"cannot be read at row \d+: database is locked .*another program holds the file .*: close it and start"
+    for read in (
+        lambda: journal_file.hash_at(reading, path, 7),
+        lambda: journal_file.hash_at(reading, path, 0),
+        lambda: journal_file.last_row(reading, path),
+    ):
+        with pytest.raises(JournalUnreadableError, match=locked):
+            read()
+    other.execute("ROLLBACK")
+    assert journal_file.hash_at(reading, path, 7) is not None
+    other.close()
+    reading.close()
+
+
+async def test_a_repair_does_not_cut_off_what_is_only_locked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await damaged(path, "SELECT 1", rows=50)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA journal_mode = DELETE")
+    other.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0))
+    with pytest.raises(JournalUnreadableError, match="database is locked"):
+        await draft(path, None)
+    other.execute("ROLLBACK")
+    other.close()
+    made = await draft(path, None)
+    assert (made.rows, made.lost) == (verify(path).rows, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("SQLITE_BUSY_RECOVERY", "close it and start again"),
+        ("SQLITE_IOERR_READ", "check the disk"),
+        ("SQLITE_FULL", "free some space"),
+        ("SQLITE_CANTOPEN", "check that the folder exists"),
+        ("SQLITE_NOMEM", "not enough memory"),
+        ("SQLITE_READONLY_DIRECTORY", "make it writable"),
+    ],
+)
+def test_each_trouble_from_outside_the_file_has_its_own_remedy_and_is_no_damage(name: str, remedy: str) -> None:
+    error = sqlite3.OperationalError("words of SQLite's")
+    error.sqlite_errorname = name
+    said = journal_file.trouble(Path("journal"), 7, "it cannot be read", error)
+    assert isinstance(said, JournalUnreadableError)
+    assert remedy in str(said)
+    assert "repair" not in str(said)
+
+
+@pytest.mark.parametrize(
+    "name", ["SQLITE_CORRUPT_INDEX", "SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_IOERR_SHORT_READ", ""]
+)
+def test_what_lies_in_the_file_itself_is_damage(name: str) -> None:
+    error = sqlite3.DatabaseError("words of SQLite's")
+    error.sqlite_errorname = name
+    assert isinstance(journal_file.trouble(Path("journal"), 7, "it cannot be read", error), JournalDamagedError)
 
 
 async def test_closing_does_not_wait_for_a_long_proof(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

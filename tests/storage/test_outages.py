@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import signal
+import sqlite3
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,11 +16,12 @@ import asyncpg
 import pytest
 import redis.asyncio
 
-from polybot import store_watch, stores
+from polybot import store_watch, stores, upkeep
 from polybot.circuit import CircuitSnapshot, CircuitState
 from polybot.clock import SystemClock
 from polybot.domain.events import Severity, SystemNoted
 from polybot.floor.status import MarketStatus, StoreState, StoreUnavailable
+from polybot.storage import journal_file
 from polybot.storage.embedded import EmbeddedPostgres, EmbeddedServers, EmbeddedValkey, embedded_servers
 from polybot.storage.embedded_keeper import kept_running
 from polybot.storage.journal import Journal
@@ -234,6 +236,63 @@ async def test_a_commit_whose_answer_is_lost_is_found_and_not_done_again(
     outage = projector.status().outage
     assert outage is not None
     assert outage.level_at is not None
+
+
+# -- bugs of our own ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_bug_in_each_of_the_stores_own_loops_is_told_shown_and_made_good(
+    standing: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "WAIT_S_FIRST", 0.3)
+    monkeypatch.setattr(upkeep, "STEADY_S", 0.2)
+
+    async def trips(connection: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    def trips_too(*_: object) -> list[Any]:
+        raise KeyError("another bug")
+
+    standing.stores.guard_writes(trips)
+    standing.market_lines = trips_too  # type: ignore[method-assign]
+    monkeypatch.setattr(store_watch.StoreWatch, "look", trips_too)
+    for name in ("projector", "ticker", "stores-watch"):
+        await until(lambda name=name: standing.said(f"ERROR {name}: {name} ended unexpectedly"))  # type: ignore[misc]
+    database, redis_store = standing.stores.database(), standing.stores.redis()
+    assert (database.state, redis_store.state) == (StoreState.DEGRADED, StoreState.DEGRADED)
+    assert "ended unexpectedly: " in database.detail
+    assert database.since is not None
+    monkeypatch.undo()
+    monkeypatch.setattr(upkeep, "STEADY_S", 0.2)
+    del standing.market_lines
+    standing.stores.guard_writes(nothing_amiss)
+    for name in ("projector", "ticker", "stores-watch"):
+        await until(lambda name=name: standing.said(f"INFO {name}: {name} runs again"))  # type: ignore[misc]
+    await standing.rows_agree()
+
+
+async def nothing_amiss(connection: Any) -> None:
+    return
+
+
+async def test_a_locked_journal_stops_the_projection_for_as_long_as_it_is_locked(
+    standing: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "WAIT_S_FIRST", 0.1)
+    read = Journal.hash_at
+    monkeypatch.setattr(Journal, "hash_at", locked)
+    await until(lambda: standing.said("ERROR projector: projector ended unexpectedly: JournalUnreadableError"))
+    assert standing.stores.database().state is StoreState.DEGRADED
+    assert "another program holds the file" in standing.stores.database().detail
+    monkeypatch.setattr(Journal, "hash_at", read)
+    monkeypatch.setattr(upkeep, "STEADY_S", 0.2)
+    await standing.rows_agree()
+
+
+def locked(journal: Journal, seq: int) -> bytes | None:
+    error = sqlite3.OperationalError("database is locked")
+    error.sqlite_errorname = "SQLITE_BUSY"
+    raise journal_file.trouble(journal.path, seq, "SQLite cannot read it", error)
 
 
 # -- away from the start, and for long ---------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from polybot.domain.events import Journaled
 from polybot.storage import journal_place
 from polybot.storage.journal import Journal
-from polybot.storage.journal_file import JournalUnusableError
+from polybot.storage.journal_file import JournalUnreadableError, JournalUnusableError
 from polybot.storage.journal_queue import JournalFailedError
 from polybot.storage.journal_verify import verify
 from tests.storage.journals import APPEND_FOR_EVER, note, start_appending
@@ -291,6 +291,6 @@ async def test_a_read_only_journal_is_refused_at_the_start_with_the_remedy(refus
         folder.chmod(0o777 if refused == "the file" else 0o755)
         with python_process(interpreter_for("nobody"), [OPEN, str(path)], "nobody") as child:
             told, _ = child.communicate(timeout=60)
-        assert told.startswith(JournalUnusableError.__name__)
+        assert told.startswith((JournalUnusableError.__name__, JournalUnreadableError.__name__))
         assert "writable" in told or "may write" in told
         assert verify(path).rows == 1

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from polybot.domain.units import Millis
-from polybot.floor.status import StoreState, StoreStatus
+from polybot.floor.status import LeadStatus, StoreState, StoreStatus
 from polybot.web.server import WebServer, create_app, serve
-from tests.web.fake_floor import FakeFloor, a_status, a_trade, an_agent, money
+from tests.web.fake_floor import PAUSE, FakeFloor, a_status, a_trade, an_agent, money
 
 playwright_api = pytest.importorskip("playwright.async_api", reason="playwright is not installed (polybot[dev])")
 
@@ -91,6 +92,18 @@ async def test_it_follows_the_floor_by_itself(page, floor: FakeFloor):
     await wait_for_text(page, "#last-trades tbody", "second thoughts")
     assert await page.locator("#last-trades tbody tr").count() == 1
     assert await page.is_visible("#no-agents")
+    assert page.problems == []
+
+
+async def test_a_floor_that_may_not_trade_is_not_called_fit_to_trade(page, floor: FakeFloor):
+    for footing, said in (("paused", "is not known"), ("asleep", "is not known"), ("deposed", "another floor leads")):
+        floor.change(leadership=LeadStatus(footing=footing, epoch=7, holder="desk:1", standby=True))
+        await wait_for_text(page, "#fit-text", said)
+        assert (await page.inner_text("#fit-text")).startswith("Not trading: ")
+    floor.change(leadership=LeadStatus(footing="alone", epoch=7, holder="desk:1", standby=False), paused=(PAUSE,))
+    await wait_for_text(page, "#fit-text", "Paused: no orders are sent.")
+    floor.change(paused=(msgspec.structs.replace(PAUSE, scope="momentum"),))
+    await wait_for_text(page, "#fit-text", "Fit to trade, with a pause.")
     assert page.problems == []
 
 

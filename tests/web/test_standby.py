@@ -36,7 +36,9 @@ async def test_a_standby_has_nothing_to_tell_of_the_run():
     try:
         async with ClientSession(server.url) as ask, ask.get("/api/status") as answer:
             assert answer.status == 503
-            assert "ask the floor that leads" in (await answer.json())["error"]
+            said = await answer.json()
+            assert "ask the floor that leads" in said["error"]
+            assert (said["state"], said["why"]) == ("standby", "first leads")
     finally:
         await server.close()
 

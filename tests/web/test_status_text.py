@@ -1,15 +1,24 @@
 """The status in a terminal: fetched over a socket, drawn with rich."""
 
 import io
+from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
 from rich.console import Console
 
-from polybot.floor.status import FloorStatus
-from polybot.web.server import WebServer, serve
+from polybot.domain.units import Millis
+from polybot.floor.status import FloorStatus, LeadStatus
+from polybot.storage.candidate import StandbyStatus
+from polybot.web.server import WebServer, create_app, serve
+from polybot.web.standby import create_standby_app
 from polybot.web.status_text import FloorUnreachable, dollars, fetch_status, render_status
 from tests.web.fake_floor import PAUSE, FakeFloor, a_status, an_agent, money
+
+
+def lead(footing: str) -> LeadStatus:
+    return LeadStatus(footing=footing, epoch=7, holder="desk:1", standby=False)
 
 
 def drawn(status: FloorStatus, width: int = 140) -> str:
@@ -38,9 +47,37 @@ async def test_another_program_there_is_not_taken_for_a_floor():
         await other.close()
 
 
-async def test_an_address_that_is_none_is_told_so():
-    with pytest.raises(FloorUnreachable):
-        await fetch_status("not an address")
+@pytest.mark.parametrize("address", ["not an address", "ftp://127.0.0.1", "127.0.0.1:8080"])
+async def test_an_address_that_is_none_is_told_so(address: str):
+    with pytest.raises(FloorUnreachable, match=r"is no address of a page: write it like http://127\.0\.0\.1:8080"):
+        await fetch_status(address)
+
+
+async def test_a_port_that_nobody_listens_on_is_told_without_the_sockets_own_words(server: WebServer):
+    await server.close()
+    with pytest.raises(FloorUnreachable) as caught:
+        await fetch_status(server.url)
+    assert str(caught.value).startswith(f"no floor answers at {server.url}: nothing listens there. Start one with")
+
+
+async def test_a_standby_is_told_apart_from_a_floor_with_whom_it_waits_for():
+    waiting = StandbyStatus(since=Millis(1), why="desk:1 leads this account")
+    standby = await serve(create_standby_app(lambda: waiting), port=0)
+    try:
+        said = f"a standby answers at {standby.url}: desk:1 leads this account.*ask the floor that leads"
+        with pytest.raises(FloorUnreachable, match=said):
+            await fetch_status(standby.url)
+    finally:
+        await standby.close()
+
+
+async def test_a_floor_that_does_not_answer_to_a_name_is_told_with_its_remedy(floor: FakeFloor):
+    strict = await serve(create_app(floor, extra_hosts=["floor.example"]), "0.0.0.0", 0)
+    try:
+        with pytest.raises(FloorUnreachable, match=r"refuses \(HTTP 403\).*POLYBOT_WEB_HOSTS"):
+            await fetch_status(strict.url.replace("127.0.0.1", "127.0.0.2"))
+    finally:
+        await strict.close()
 
 
 def test_a_trader_finds_equity_agents_reasons_and_trades():
@@ -61,6 +98,26 @@ def test_what_stops_the_floor_stands_out():
     text = drawn(a_status(fit=False, reasons=("auditor benched", "journal full"), paused=(PAUSE,)))
     assert "NOT FIT TO TRADE: auditor benched; journal full" in text
     assert "PAUSED floor by daily_loss: lost 10.2 % today, limit 10 % (until a person resumes)" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"paused": (PAUSE,)}, "PAUSED: no orders are sent"),
+        ({"leadership": lead("paused")}, "NOT TRADING: whether this floor still leads its account is not known"),
+        ({"leadership": lead("asleep")}, "NOT TRADING: whether this floor still leads its account is not known"),
+        ({"leadership": lead("deposed")}, "NOT TRADING: another floor leads this account"),
+    ],
+)
+def test_a_floor_that_sends_nothing_is_not_called_fit_to_trade(changes: dict[str, Any], said: str):
+    text = drawn(a_status(**changes))
+    assert said in text
+    assert "FIT TO TRADE" not in text
+
+
+def test_a_floor_that_trades_alone_or_with_one_agent_paused_is_fit_to_trade():
+    assert "FIT TO TRADE" in drawn(a_status(leadership=lead("alone")))
+    assert "FIT TO TRADE" in drawn(a_status(paused=(msgspec.structs.replace(PAUSE, scope="momentum"),)))
 
 
 def test_text_from_outside_neither_colours_nor_moves_the_terminal():

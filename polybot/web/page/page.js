@@ -88,8 +88,21 @@ function showFitness(status) {
     `${pause.scope} paused by ${pause.breaker}: ${pause.text} (until ${pause.until ? `${timeOf(pause.until)} UTC` : "a person resumes"})`);
   const away = ["database", "redis"].filter(name => status[name].state === "down").map(name => `${name} is down; the floor keeps its facts in the journal (more below)`);
   byId("fitness").className = `banner ${!status.fit ? "bad" : pauses.length || away.length ? "warn" : "good"}`;
-  setText("fit-text", status.finished && status.fit ? "The tape is over." : !status.fit ? "Not fit to trade." : pauses.length ? "Fit to trade, with a pause." : "Fit to trade");
+  setText("fit-text", fitnessOf(status));
   setText("fit-reasons", [...status.reasons, ...pauses, ...away].join("; "));
+}
+
+/** Fit is who could trade; what keeps the whole floor from it all the same comes before it. */
+function fitnessOf(status) {
+  if (!status.fit) return "Not fit to trade.";
+  if (status.finished) return "The tape is over.";
+  const footing = status.leadership?.footing;
+  if (footing === "deposed") return "Not trading: another floor leads this account.";
+  if (footing === "paused" || footing === "asleep" || status.paused.some(pause => pause.breaker === "not_leader")) {
+    return "Not trading: whether this floor still leads its account is not known.";
+  }
+  if (status.paused.some(pause => pause.scope === "floor")) return "Paused: no orders are sent.";
+  return status.paused.length ? "Fit to trade, with a pause." : "Fit to trade";
 }
 
 function showFloor(status) {
