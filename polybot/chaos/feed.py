@@ -234,7 +234,8 @@ class SimFeed:
         skew = faults.episode("feed_skew", at)
         if skew is not None:
             self._note_once(skew)
-            event = msgspec.structs.replace(event, at=Millis(at + int(skew.intensity * MINUTE)))
+            # what is old stays as old by the wrong clock as it was by the right one
+            event = msgspec.structs.replace(event, at=Millis(event.at + int(skew.intensity * MINUTE)))
         due = at + FRAME_MS
         delay = faults.episode("feed_delay", at)
         if delay is not None:
