@@ -14,6 +14,7 @@ from polybot.chaos.life import Life
 from polybot.domain.events import FillConfirmed, FillFailed, FillMatched, MarketEvent, VenueReply
 from polybot.domain.ids import OrderId
 from polybot.domain.markets import MarketState
+from polybot.domain.order import OrderIntent
 from polybot.domain.units import Millis
 from polybot.risk.gate import Approved
 from polybot.venue.base import VenueBusy, VenueUnavailable
@@ -22,6 +23,8 @@ LEG_MS, LEG_SPREAD_MS = 25, 80
 """One way between us and the venue: the shortest, and what chance adds."""
 TIMEOUT_MS = 5_000
 PATIENCE_MS = 10_000
+NOBODYS = OrderId("nobody-000000")
+"""An order that never was."""
 SLOW_MS_MIN = 800
 LATE_REPLY_MS = 60_000
 DOUBLE_REPLY_MS = 30_000
@@ -109,8 +112,16 @@ class ExchangeClient:
         await _wait(2 * leg)
 
     @_told
-    async def account_of(self, order: OrderId) -> list[VenueReply] | None:
+    async def account_of(self, intent: OrderIntent) -> list[VenueReply] | None:
         """What the venue has of an order, read when the question arrives there. Raises VenueBusy, VenueUnavailable."""
+        return await self._look_up(intent.id)
+
+    @_told
+    async def reach(self) -> None:
+        """As a look-up of an order that never was."""
+        await self._look_up(NOBODYS)
+
+    async def _look_up(self, order: OrderId) -> list[VenueReply] | None:
         self._life.require_alive()
         key = f"{order}/{self._now()}"
         leg = self._leg_ms("look-up", key)

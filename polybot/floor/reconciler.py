@@ -35,10 +35,6 @@ LOOK_UPS_MAX = 20
 """In one round; the others wait for the next."""
 
 
-PROBE = OrderId("nobody-000000")
-"""An order that never was: asked about where nothing else is to be asked, to see whether the venue answers."""
-
-
 class _Answer(msgspec.Struct, frozen=True):
     account: list[VenueReply] | None
 
@@ -88,7 +84,7 @@ class Reconciler:
         now = self._clock.now_ms()
         doubted = list(self._in_doubt(now))[:LOOK_UPS_MAX]
         if not doubted and self.dispatcher.calls.wants_probe:
-            await self._ask(PROBE)
+            await self._ask(None)
         for intent in doubted:
             if not await self._look_up(intent):
                 break  # the venue does not answer: nor would it for the others
@@ -148,7 +144,7 @@ class Reconciler:
         order = intent.id
         doubt = self._doubts.setdefault(order, _Doubt())
         asked_at = self._clock.monotonic()
-        answer = await self._ask(order)
+        answer = await self._ask(intent)
         self._again(doubt)
         if answer is None:
             return False
@@ -163,8 +159,8 @@ class Reconciler:
             self.dispatcher.strays.pop(order, None)  # nothing of it is open there any more
         return True
 
-    async def _ask(self, order: OrderId) -> "_Answer | None":
-        """None where the venue does not answer, or is not to be asked now."""
+    async def _ask(self, intent: OrderIntent | None) -> "_Answer | None":
+        """After an order, or whether the venue answers at all. None where it does not, or is not to be asked now."""
         calls = self.dispatcher.calls
         ticket = calls.admit_look_up()
         if ticket is None:
@@ -173,9 +169,13 @@ class Reconciler:
         answer: _Answer | None = None
         try:
             async with calls.call(ticket):
-                answer = _Answer(await self.venue.account_of(order))
+                if intent is None:
+                    await self.venue.reach()
+                    answer = _Answer(None)
+                else:
+                    answer = _Answer(await self.venue.account_of(intent))
         except (VenueUnavailable, VenueBusy) as error:
-            logger.bind(action="look_up").debug("{} could not be looked up: {}", order, error)
+            logger.bind(action="look_up").debug("{} could not be looked up: {}", intent and intent.id, error)
         await self.dispatcher.commit_calls()
         return answer
 

@@ -6,6 +6,7 @@ from typing import Protocol
 from polybot.domain.events import MarketEvent, MarketListed, MarketResolved, VenueReply
 from polybot.domain.ids import MarketId, OrderId
 from polybot.domain.markets import MarketState
+from polybot.domain.order import OrderIntent
 from polybot.domain.units import Millis
 from polybot.risk.gate import Approved
 
@@ -34,12 +35,16 @@ class Venue(Protocol):
         """Ask for an order to be taken back; the answer comes as a reply. Raises VenueUnavailable, VenueBusy."""
         ...
 
-    async def account_of(self, order: OrderId) -> list[VenueReply] | None:
+    async def account_of(self, intent: OrderIntent) -> list[VenueReply] | None:
         """Everything that has happened to an order so far, in order; None where the venue does not know it.
 
         The look-up after an unknown answer, and what reconciliation reads: safe to repeat. Replies are dated when they
         happened. Raises VenueUnavailable, VenueBusy.
         """
+        ...
+
+    async def reach(self) -> None:
+        """Ask anything, to see whether it answers. Raises VenueUnavailable, VenueBusy."""
         ...
 
     def advance(self, now: Millis) -> list[VenueReply]:

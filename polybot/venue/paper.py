@@ -3,6 +3,7 @@
 from polybot.domain.events import MarketEvent, VenueReply
 from polybot.domain.ids import OrderId
 from polybot.domain.markets import MarketState
+from polybot.domain.order import OrderIntent
 from polybot.domain.units import Millis
 from polybot.risk.gate import Approved
 from polybot.venue.matching import Simulator
@@ -23,9 +24,12 @@ class PaperVenue:
     async def cancel(self, order: OrderId, now: Millis) -> None:
         self.simulator.cancel(order, now)
 
-    async def account_of(self, order: OrderId) -> list[VenueReply] | None:
+    async def account_of(self, intent: OrderIntent) -> list[VenueReply] | None:
         """Nothing of it can have been lost on the way: what happened has been replied."""
-        return [] if self.simulator.knows(order) else None
+        return [] if self.simulator.knows(intent.id) else None
+
+    async def reach(self) -> None:
+        """It is always there."""
 
     def advance(self, now: Millis) -> list[VenueReply]:
         return self.simulator.advance(now)

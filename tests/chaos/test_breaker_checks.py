@@ -140,7 +140,7 @@ def test_the_exchange_tells_of_every_call_how_it_ended_for_the_floor() -> None:
     bench.wait(2_100 - (bench.now - START))
     with pytest.raises(VenueUnavailable):
         bench.run(bench.client.place(bench.order(), bench.now))
-    bench.run(bench.client.account_of(bench.order().intent.id))
+    bench.run(bench.client.account_of(bench.order().intent))
     assert told == [(0, True), (1, True), (2, False)]
 
 
@@ -150,7 +150,7 @@ def test_a_call_that_is_cut_off_has_no_end() -> None:
     bench.exchange.on_call_ends = lambda number, failed: told.append(failed)
 
     async def give_up() -> None:
-        asking = asyncio.create_task(bench.client.account_of(OrderId("nobody-000000")))
+        asking = asyncio.create_task(bench.client.reach())
         await asyncio.sleep(0.001)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)

@@ -11,7 +11,7 @@ from polybot.chaos.faults import HOUR_MS
 from polybot.chaos.life import ProcessIsDead
 from polybot.chaos.venue_client import PATIENCE_MS, TIMEOUT_MS, reply_key
 from polybot.domain.events import FillConfirmed, FillFailed, FillMatched, OrderAccepted, OrderClosed, OrderRejected
-from polybot.domain.ids import MarketId, OrderId
+from polybot.domain.ids import MarketId
 from polybot.domain.market import Outcome
 from polybot.domain.units import UNIT, Shares, complement, notional_ceil, notional_floor
 from polybot.venue.base import VenueBusy, VenueUnavailable
@@ -68,7 +68,7 @@ def test_an_order_is_accepted_filled_confirmed_and_closed_and_the_look_up_tells_
     bench.run(bench.client.place(order, bench.now))
     bench.wait(10_000)
     heard = bench.client.advance(bench.now)
-    told = bench.run(bench.client.account_of(order.intent.id))
+    told = bench.run(bench.client.account_of(order.intent))
     assert heard == told
     kinds = Counter(type(reply) for reply in heard)
     assert kinds[OrderAccepted] == kinds[OrderClosed] == 1
@@ -101,7 +101,7 @@ def test_one_to_a_market_that_is_over_is_refused_in_the_venues_words():
 
 def test_an_order_nobody_sent_is_unknown():
     bench = Bench()
-    assert bench.run(bench.client.account_of(OrderId("tester-000099"))) is None
+    assert bench.run(bench.client.account_of(bench.order().intent)) is None
 
 
 @pytest.mark.parametrize("name", ["venue_busy", "venue_error", "venue_timeout_before"])
@@ -112,7 +112,7 @@ def test_what_was_not_taken_never_turns_up(name):
     with pytest.raises(VenueBusy if name == "venue_busy" else VenueUnavailable):
         bench.run(bench.client.place(order, bench.now))
     bench.wait(PATIENCE_MS)
-    assert bench.run(bench.client.account_of(order.intent.id)) is None
+    assert bench.run(bench.client.account_of(order.intent)) is None
     assert bench.faults.counts == {name: 1}
 
 
@@ -125,7 +125,7 @@ def test_an_order_without_an_answer_may_be_there_all_the_same_within_the_patienc
         bench.run(bench.client.place(order, sent))
     assert bench.now == sent + TIMEOUT_MS
     bench.wait(PATIENCE_MS - TIMEOUT_MS)
-    told = bench.run(bench.client.account_of(order.intent.id))
+    told = bench.run(bench.client.account_of(order.intent))
     assert told is not None
     assert isinstance(told[0], OrderAccepted)
     assert sent < told[0].at <= sent + PATIENCE_MS
@@ -180,9 +180,9 @@ def test_a_look_up_that_fails_says_so_and_can_be_repeated():
     order = bench.order()
     bench.run(bench.client.place(order, bench.now))
     with pytest.raises((VenueBusy, VenueUnavailable)):
-        bench.run(bench.client.account_of(order.intent.id))
+        bench.run(bench.client.account_of(order.intent))
     bench.wait(100_000)
-    assert bench.run(bench.client.account_of(order.intent.id))
+    assert bench.run(bench.client.account_of(order.intent))
 
 
 def test_ghost_fills_are_about_as_many_as_asked_and_winners_fail_more_often():
@@ -221,7 +221,7 @@ def test_the_venue_lives_on_when_the_process_dies_and_its_doors_are_shut():
         bench.client.advance(bench.now)
     bench.begin_life()
     assert bench.client.advance(bench.now) == []  # what was before is told by look-ups alone
-    assert bench.run(bench.client.account_of(order.intent.id))
+    assert bench.run(bench.client.account_of(order.intent))
 
 
 def test_what_the_venue_does_does_not_depend_on_when_it_is_asked():

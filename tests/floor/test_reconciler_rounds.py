@@ -17,7 +17,6 @@ from polybot.domain.order import Closed, CloseReason, Intended, Working
 from polybot.floor.reconciler import (
     AGAIN_MS_MAX,
     LOOK_UPS_MAX,
-    PROBE,
     is_over,
 )
 from tests.floor.venues import PATIENCE_MS, VenueStage, desk_of, end_of
@@ -208,6 +207,5 @@ def test_an_account_is_a_whole_story_once_the_order_and_all_its_fills_are_over()
             told.append(is_over(so_far))
         assert told == [False, False, False, True]
         assert {type(reply) for reply in so_far} == {OrderAccepted, FillMatched, OrderClosed, FillConfirmed}
-        assert PROBE not in [intent.id for intent in await stage.send()]
 
     VenueStage().play(script)

@@ -68,6 +68,7 @@ class HandVenue:
         self.placed: list[tuple[Millis, OrderId]] = []
         self.asked: list[tuple[Millis, OrderId]] = []
         self.cancelled: list[OrderId] = []
+        self.reached = 0
         self.answers = self.takes_orders = True
         self.place_s = self.look_up_s = 0.0
         self.error: Exception = VenueUnavailable("timed out")
@@ -83,9 +84,14 @@ class HandVenue:
             raise self.error
         self.cancelled.append(order)
 
-    async def account_of(self, order: OrderId) -> list[VenueReply] | None:
-        self.asked.append((self._now(), order))
-        account = self.accounts.get(order)
+    async def reach(self) -> None:
+        self.reached += 1
+        if not self.answers:
+            raise self.error
+
+    async def account_of(self, intent: OrderIntent) -> list[VenueReply] | None:
+        self.asked.append((self._now(), intent.id))
+        account = self.accounts.get(intent.id)
         answer = None if account is None else list(account)
         await asyncio.sleep(self.look_up_s)
         if not self.answers:
