@@ -1,0 +1,38 @@
+"""`polybot exchange` as a process of its own."""
+
+import asyncio
+import signal
+import sys
+
+import aiohttp
+import pytest
+from typer.testing import CliRunner
+
+from polybot.cli import application
+from polybot.domain.errors import BadInput
+
+WALLET = "0x" + "a1" * 20
+
+
+async def test_it_starts_says_where_serves_every_host_and_stops_in_order() -> None:
+    command = [sys.executable, "-m", "polybot", "exchange", "--port", "0", "--fund", f"{WALLET}=1000"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+        async with aiohttp.ClientSession(base_url=line.split()[3]) as session:
+            for path in ("/clob/ok", "/clob/markets", "/gamma/markets", "/site/api/geoblock", "/_control/clock"):
+                async with session.get(path) as answer:
+                    assert answer.status == 200, path
+            async with session.get("/_control/books") as answer:
+                books = await answer.json()
+        assert books["accounts"][WALLET]["cash"] == 1_000_000_000
+    finally:
+        process.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+@pytest.mark.parametrize(("option", "value"), [("--fund", "0x12=5"), ("--minutes", "7"), ("--speed", "0")])
+def test_what_cannot_be_is_said_before_anything_starts(option: str, value: str) -> None:
+    result = CliRunner().invoke(application(["exchange"]), ["exchange", "--port", "0", option, value])
+    assert isinstance(result.exception, BadInput)
