@@ -124,7 +124,7 @@ def token_of(market: Market, outcome: Outcome) -> TokenId:
     return TokenId(f"{market.id.rpartition('-')[2]}{outcome:d}".rjust(77, "7"))
 
 
-def make_frames(settings: Settings) -> tuple[list[Market], list[tuple[int, bytes]]]:
+def make_frames(settings: Settings, most: int = FRAMES_MAX) -> tuple[list[Market], list[tuple[int, bytes]]]:
     """The tape's first four markets, moved to one and the same window, and (time, frame) in order of time."""
     markets: dict[str, Market] = {}
     frames: list[tuple[int, bytes]] = []
@@ -143,7 +143,7 @@ def make_frames(settings: Settings) -> tuple[list[Market], list[tuple[int, bytes
             at, moved = event.received - shift[event.market], Millis(event.at - shift[event.market])
             dated = msgspec.structs.replace(event, at=moved)  # else the venue's clock would be a quarter of an hour off
             frames += [(at, frame) for frame in lanes[event.market].frames(dated)]
-    return list(markets.values()), sorted(frames, key=lambda pair: pair[0])[:FRAMES_MAX]
+    return list(markets.values()), sorted(frames, key=lambda pair: pair[0])[:most]
 
 
 def run_live(settings: Settings) -> LiveRun:

@@ -33,7 +33,7 @@ def unknown_terms(market: Market) -> list[str]:
     """What of a market's terms this version does not know, readable; empty where all of it is known."""
     found = []
     if market.rule_set.startswith(UNKNOWN_TERMS):
-        found.append(market.rule_set.removeprefix(UNKNOWN_TERMS))
+        found.append(f"terms: {market.rule_set.removeprefix(UNKNOWN_TERMS)}")
     elif market.rule_set not in RULE_SETS:
         found.append(f"settlement rule {market.rule_set!r}")
     if market.version not in VERSIONS:

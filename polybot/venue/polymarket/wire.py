@@ -6,6 +6,7 @@ no absurd number passes.
 """
 
 from collections.abc import Iterable
+from operator import lt
 
 import msgspec
 
@@ -33,10 +34,14 @@ PONG = (b"PONG", "PONG")
 
 
 class Undecodable(msgspec.Struct, frozen=True):
-    """A frame or message that is not what the venue documents, with the beginning of it; to be counted and logged."""
+    """A frame or message that is not what the venue documents, with the beginning of it; to be counted and logged.
+
+    `markets` are those whose books it spoke of, where that much can be read; else it may have been about any.
+    """
 
     reason: str
     excerpt: str
+    markets: tuple[MarketId, ...] = ()
 
 
 class Pong(msgspec.Struct, frozen=True):
@@ -64,7 +69,8 @@ class Tokens:
     """Which token is which outcome of which market; holds the markets being watched, and is kept by the subscriber."""
 
     def __init__(self, markets: Iterable[Market] = ()) -> None:
-        self._places: dict[str, tuple[MarketId, Outcome]] = {}
+        """`places` is for looking up; `find` says what is wrong."""
+        self.places: dict[str, tuple[MarketId, Outcome]] = {}
         for market in markets:
             self.add(market)
 
@@ -77,14 +83,14 @@ class Tokens:
 
     def put(self, token: TokenId, market: MarketId, outcome: Outcome) -> None:
         """One token alone, for a recording that carries only this one."""
-        self._places[token] = (market, outcome)
+        self.places[token] = (market, outcome)
 
     def remove(self, market: MarketId) -> None:
-        self._places = {token: place for token, place in self._places.items() if place[0] != market}
+        self.places = {token: place for token, place in self.places.items() if place[0] != market}
 
     def find(self, token: str) -> tuple[MarketId, Outcome]:
         """Raises BadInput for a token that is not watched."""
-        place = self._places.get(token)
+        place = self.places.get(token)
         if place is None:
             raise BadInput(f"token {token[:EXCERPT_MAX]!r} is not watched")
         return place
@@ -147,6 +153,17 @@ class BestBidAskMessage(msgspec.Struct, gc=False, tag_field="event_type", tag="b
     pass
 
 
+class WireToken(msgspec.Struct, gc=False):
+    asset_id: str = ""
+
+
+class WireAbout(msgspec.Struct, gc=False):
+    """Of a message that cannot be read, whose it was."""
+
+    asset_id: str = ""
+    price_changes: list[WireToken] = []
+
+
 class NewMarketMessage(msgspec.Struct, gc=False, tag_field="event_type", tag="new_market"):
     slug: str
     market: str
@@ -181,9 +198,11 @@ class MarketDecoder:
         self._frames = msgspec.json.Decoder(Message | list[Message])
         self._messages = msgspec.json.Decoder(Message)
         self._pieces = msgspec.json.Decoder(list[msgspec.Raw])
+        self._abouts = msgspec.json.Decoder(WireAbout)
         self._rest_books = msgspec.json.Decoder(RestBook)
         self._prices = Remembered(price_units)
         self._sizes = Remembered(size_units)
+        self._tops = Remembered(top_units)
 
     def decode(self, frame: bytes | str, received: Millis) -> list[WireEvent]:
         """What a frame says, in its order. A frame is one message or an array of them; never raises."""
@@ -193,8 +212,9 @@ class MarketDecoder:
             return [Undecodable(f"the frame is longer than {FRAME_MAX}", excerpt(frame))]
         try:
             content = self._frames.decode(frame)
-            messages = content if isinstance(content, list) else [content]
-            return [self._event(message, received) for message in messages]
+            if type(content) is list:
+                return [self._event(message, received) for message in content]
+            return [self._event(content, received)]
         except UNREADABLE as error:
             return self._salvage(frame, received, str(error))
 
@@ -205,21 +225,41 @@ class MarketDecoder:
         except UNREADABLE as error:
             return Undecodable(str(error), excerpt(body))
 
+    def decode_rest_books(self, body: bytes | str, received: Millis) -> list[BookReplaced | Undecodable]:
+        """The answer of `POST /books`: each book by itself (polymarket.md 2.1)."""
+        try:
+            pieces = self._pieces.decode(body)
+        except UNREADABLE as error:
+            return [Undecodable(str(error), excerpt(body))]
+        return [self.decode_rest_book(bytes(piece), received) for piece in pieces]
+
     def _salvage(self, frame: bytes | str, received: Millis, reason: str) -> list[WireEvent]:
         """One bad message in an array must not cost the others: take them apart, where they can be taken apart."""
         try:
             pieces = self._pieces.decode(frame)
         except UNREADABLE:
-            return [Undecodable(reason, excerpt(frame))]
+            return [Undecodable(reason, excerpt(frame), self._about(frame))]
         return [self._piece(bytes(piece), received) for piece in pieces]
 
     def _piece(self, piece: bytes, received: Millis) -> WireEvent:
         try:
             return self._event(self._messages.decode(piece), received)
         except UNREADABLE as error:
-            return Undecodable(str(error), excerpt(piece))
+            return Undecodable(str(error), excerpt(piece), self._about(piece))
+
+    def _about(self, piece: bytes | str) -> tuple[MarketId, ...]:
+        """The watched markets a message names; none where it names a token that is not, or cannot be read so far."""
+        try:
+            about = self._abouts.decode(piece)
+        except UNREADABLE:
+            return ()
+        tokens = {about.asset_id, *(change.asset_id for change in about.price_changes)} - {""}
+        places = [self.tokens.places.get(token) for token in tokens]
+        return () if None in places else tuple(sorted({place[0] for place in places if place is not None}))
 
     def _event(self, message: Message, received: Millis) -> WireEvent:
+        if type(message) is PriceChangeMessage:
+            return self._levels(message, received)
         match message:
             case BookMessage():
                 return self._book(message, received)
@@ -229,7 +269,10 @@ class MarketDecoder:
                 return self._trade(message, received)
             case TickSizeMessage():
                 market, _ = self.tokens.find(message.asset_id)
-                return TickSizeChanged(self._at(message, received), received, market, _tick(message.new_tick_size))
+                at = min(
+                    self._at(message.timestamp, received), received
+                )  # of the future it would outlast all that is listed
+                return TickSizeChanged(at, received, market, _tick(message.new_tick_size))
             case BestBidAskMessage():
                 return Ignored("best_bid_ask")
             case NewMarketMessage():
@@ -238,62 +281,60 @@ class MarketDecoder:
             case ResolvedMessage():
                 market, winner = self.tokens.find(message.winning_asset_id)
                 payout_up = Price(UNIT if winner is Outcome.UP else 0)
-                return MarketResolved(self._at(message, received), received, market, payout_up)
+                return MarketResolved(self._at(message.timestamp, received), received, market, payout_up)
 
     def _book(self, message: BookMessage | RestBook, received: Millis) -> BookReplaced:
         market, outcome = self.tokens.find(message.asset_id)
         bid_prices, bid_sizes = self._side(message.bids)
         ask_prices, ask_sizes = self._side(message.asks)
-        at = self._at(message, received)
+        is_unheard_of = message.timestamp == "0" and not bid_prices and not ask_prices  # nobody has ever ordered
+        at = received if is_unheard_of else self._at(message.timestamp, received)
         return BookReplaced(at, received, market, outcome, bid_prices, bid_sizes, ask_prices, ask_sizes)
 
     def _side(self, levels: list[WireLevel]) -> tuple[list[Price], list[Shares]]:
         """Prices ascending with their sizes, however served: the venue's own examples disagree on the order."""
         known_prices, known_sizes = self._prices, self._sizes
-        prices = [Price(known_prices[level.price]) for level in levels]
-        sizes = [Shares(known_sizes[level.size]) for level in levels]
+        prices = [known_prices[level.price] for level in levels]
+        sizes = [known_sizes[level.size] for level in levels]
         if len(prices) > 1 and prices[0] > prices[-1]:
             prices.reverse()
             sizes.reverse()
-        if len(set(prices)) != len(prices):
-            raise BadInput("a price stands twice on one side of the book")
-        if prices != sorted(prices) or 0 in sizes:
+        if not all(map(lt, prices, prices[1:])) or 0 in sizes:
+            if len(set(prices)) != len(prices):
+                raise BadInput("a price stands twice on one side of the book")
             # A level of size 0 is nothing standing there, whatever made the venue list it.
             standing = sorted((price, size) for price, size in zip(prices, sizes, strict=True) if size)
             return [price for price, _ in standing], [size for _, size in standing]
         return prices, sizes
 
     def _levels(self, message: PriceChangeMessage, received: Millis) -> LevelsChanged:
-        find, known_prices, known_sizes = self.tokens.find, self._prices, self._sizes
-        if not message.price_changes:
-            raise BadInput("a price_change without changes")
-        market, _ = find(message.price_changes[0].asset_id)
-        changes = []
+        """Most of what comes is this: no call is made for a number that was seen before."""
+        places, prices, sizes, tops = self.tokens.places, self._prices, self._sizes, self._tops
+        market, changes = None, []
         for change in message.price_changes:
-            place, outcome = find(change.asset_id)
-            if place != market:
-                raise BadInput(f"one price_change for two markets, {market} and {place}")
-            size, price = Shares(known_sizes[change.size]), Price(known_prices[change.price])
-            best_bid, best_ask = self._top(change.best_bid), self._top(change.best_ask)
-            changes.append(LevelChange(outcome, change.side, price, size, best_bid, best_ask))
-        return LevelsChanged(self._at(message, received), received, market, changes)
-
-    def _top(self, text: str | None) -> Price | None:
-        """Most often a remembered price; the marks of an empty side never are, as a level cannot stand there."""
-        known = self._prices.get(text) if text else None
-        return Price(known) if known is not None else top_units(text)
+            place = places.get(change.asset_id)
+            if place is None:
+                place = self.tokens.find(change.asset_id)  # says why not
+            if market is None:
+                market = place[0]
+            elif place[0] != market:
+                raise BadInput(f"one price_change for two markets, {market} and {place[0]}")
+            bid, ask, size = tops[change.best_bid or ""], tops[change.best_ask or ""], sizes[change.size]
+            changes.append(LevelChange(place[1], change.side, prices[change.price], size, bid, ask))
+        if market is None:
+            raise BadInput("a price_change without changes")
+        return LevelsChanged(self._at(message.timestamp, received), received, market, changes)
 
     def _trade(self, message: LastTradeMessage, received: Millis) -> TradePrinted:
         market, outcome = self.tokens.find(message.asset_id)
-        size = Shares(self._sizes[message.size])
+        size = self._sizes[message.size]
         if not size:
             raise BadInput("a trade of size 0")
-        price = Price(self._prices[message.price])
-        at, transaction = self._at(message, received), message.transaction_hash[:TRANSACTION_MAX]
+        price = self._prices[message.price]
+        at, transaction = self._at(message.timestamp, received), message.transaction_hash[:TRANSACTION_MAX]
         return TradePrinted(at, received, market, outcome, message.side, price, size, transaction)
 
-    def _at(self, message: Message | RestBook, received: Millis) -> Millis:
-        timestamp = getattr(message, "timestamp", "")
+    def _at(self, timestamp: str, received: Millis) -> Millis:
         if timestamp:
             return millis(timestamp)
         self.untimed += 1

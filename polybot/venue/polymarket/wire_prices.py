@@ -83,7 +83,8 @@ def _true_source(source: str, symbol: str) -> str:
 def _exact(payload: PricePayload, source: str) -> Decimal:
     """The full-accuracy text where there is one: plain decimals from Binance, an integer of 1e-18 from Chainlink."""
     text = payload.full_accuracy_value
-    if not text or payload.value is None or len(text) > 2 * TEXT_MAX or not text.replace(".", "", 1).isdecimal():
+    readable = len(text) <= 2 * TEXT_MAX and text.isascii() and text.replace(".", "", 1).isdecimal()
+    if payload.value is None or not readable:
         return payload.value or Decimal(0)
     return Decimal(text) / E18 if source != "rtds-binance" and "." not in text else Decimal(text)
 

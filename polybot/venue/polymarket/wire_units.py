@@ -5,29 +5,35 @@ Books repeat the same few thousand strings; a dict that fills itself turns most 
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import TypeVar
 
 from polybot.domain.errors import BadInput
-from polybot.domain.units import UNIT, Millis, Price, Shares, parse_units
+from polybot.domain.units import DECIMALS, UNIT, Millis, Price, Shares, parse_units
 
 TEXT_MAX = 32
 """Characters in a number: the largest price or size needs fewer, and endless digits are an attack on `int`."""
 SIZE_MAX = 10**15
 """A billion shares, in millionths: nothing real is larger, and the database's NUMERIC(20,6) holds it."""
 CACHE_MAX = 65_536
+SCALES = tuple(10 ** (DECIMALS - places) for places in range(DECIMALS + 1))
+TIME_DIGITS = 13
 TIME_MIN = 10**12
 TIME_MAX = 10**13
 """September 2001 to November 2286 in milliseconds: seconds or nanoseconds passed as milliseconds fall outside."""
 REFERENCE_MAX = Decimal(10**9)
 
 
-class Remembered(dict[str, int]):
-    """Text -> millionths by `parse`, kept for the next time; emptied when full, so that hostile text cannot grow it."""
+Value = TypeVar("Value")
 
-    def __init__(self, parse: Callable[[str], int]) -> None:
+
+class Remembered(dict[str, Value]):
+    """Text -> what `parse` makes of it, kept for the next time; emptied when full: hostile text cannot grow it."""
+
+    def __init__(self, parse: Callable[[str], Value]) -> None:
         super().__init__()
         self._parse = parse
 
-    def __missing__(self, text: str) -> int:
+    def __missing__(self, text: str) -> Value:
         value = self._parse(text)
         if len(self) >= CACHE_MAX:
             self.clear()
@@ -63,7 +69,9 @@ def top_units(text: str | None) -> Price | None:
 
 def millis(value: str | int) -> Millis:
     """A time in milliseconds since 1970, as number or text. Raises BadInput for anything that is clearly not one."""
-    text = str(value) if isinstance(value, int) else value
+    text = value if isinstance(value, str) else str(value)
+    if len(text) == TIME_DIGITS and text.isdecimal() and text.isascii() and text[0] != "0":
+        return Millis(int(text))
     if not (text.isascii() and text.isdecimal() and TIME_MIN <= int(text[:TEXT_MAX]) < TIME_MAX):
         raise BadInput(f"{text[:TEXT_MAX]!r} is not a time in milliseconds")
     return Millis(int(text))
@@ -80,6 +88,14 @@ def reference_units(value: Decimal) -> int:
 
 
 def _units(text: str) -> int:
+    """As `parse_units`, which reads whatever is not plainly digits with at most one point among them."""
     if len(text) > TEXT_MAX:
         raise BadInput(f"{text[:TEXT_MAX]!r}... is too long for a number")
+    whole, point, fraction = text.partition(".")
+    if len(fraction) <= DECIMALS and whole.isdecimal() and whole.isascii():
+        if not point:
+            return int(whole) * UNIT
+        if fraction.isdecimal() and fraction.isascii():
+            scale: int = SCALES[len(fraction)]
+            return int(whole + fraction) * scale
     return parse_units(text)

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,16 +15,19 @@ from polybot.domain.events import MarketListed, MarketResolved
 from polybot.domain.ids import TokenId
 from polybot.domain.market import Market
 from polybot.domain.units import Millis
-from polybot.venue.polymarket.stream import MarketStream, StreamTerms
+from polybot.venue.polymarket.live_feed import LiveFeed
+from polybot.venue.polymarket.prices import PriceSocket
+from polybot.venue.polymarket.socket import SocketTerms
+from polybot.venue.polymarket.stream import MarketStream
 from tests.facts import START, a_market
 
 UP, DOWN = TokenId("1075"), TokenId("2086")
 BEGAN = SystemClock().monotonic()
-HASTY = StreamTerms(ping_s=0.05, pong_s=0.3, connect_s=2.0, send_s=0.3, close_s=0.05)
+HASTY = SocketTerms(ping_s=0.05, pong_s=0.3, connect_s=2.0, send_s=0.3, close_s=0.05)
 
 
 def served(number: int = 0) -> Market:
-    tokens = (TokenId(f"{UP}{number}"), TokenId(f"{DOWN}{number}"))
+    tokens = (TokenId(f"{UP}{number % 10}"), TokenId(f"{DOWN}{number % 10}"))
     return msgspec.structs.replace(a_market(number), tokens=tokens)
 
 
@@ -61,6 +65,8 @@ class LyingVenue:
         self.refuses: int | None = None
         self.snapshot: Callable[[str], dict[str, Any]] = lambda token: book(token, WindowClock().now_ms())
         self.url = ""
+        self.first = 0
+        """The number of the first of the three windows in the catalogue."""
 
     async def attend(self, request: web.Request) -> web.StreamResponse:
         if self.refuses is not None:
@@ -112,7 +118,7 @@ class LyingVenue:
 
     async def catalog(self, since: Millis, until: Millis) -> list[MarketListed | MarketResolved]:
         now = WindowClock().now_ms()
-        return [MarketListed(now, now, served(n)) for n in range(3)]
+        return [MarketListed(now, now, served(n)) for n in range(self.first, self.first + 3)]
 
 
 @asynccontextmanager
@@ -133,10 +139,17 @@ async def lying_venue() -> AsyncIterator[LyingVenue]:
         await runner.cleanup()
 
 
+def feed_of(
+    venue: LyingVenue, terms: SocketTerms = HASTY, *, sockets: int = 1, prices: Sequence[PriceSocket] = ()
+) -> LiveFeed:
+    streams = [MarketStream(venue.url, WindowClock(), terms) for _ in range(sockets)]
+    return LiveFeed(venue.catalog, streams, WindowClock(), random.Random(5), prices=prices)
+
+
 @asynccontextmanager
-async def streaming(venue: LyingVenue, terms: StreamTerms = HASTY, *, follow: int = 1) -> AsyncIterator[MarketStream]:
-    """A stream that is connected and follows so many markets, its snapshots not yet read."""
-    stream = MarketStream(venue.url, venue.catalog, WindowClock(), terms)
+async def streaming(venue: LyingVenue, terms: SocketTerms = HASTY, *, follow: int = 1) -> AsyncIterator[LiveFeed]:
+    """A feed of one socket that is connected and follows so many markets, its snapshots not yet read."""
+    stream = feed_of(venue, terms)
     try:
         await stream.connect()
         await stream.catalog(Millis(0), Millis(0))

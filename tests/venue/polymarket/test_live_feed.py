@@ -7,16 +7,20 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
+from polybot.clock import SystemClock
 from polybot.domain.book import BookState
+from polybot.domain.events import ReferencePriced
 from polybot.domain.market import Side
 from polybot.domain.markets import MarketState
 from polybot.domain.units import Millis
 from polybot.floor.feed_watch import WatchTerms
 from polybot.floor.feeder import Feeder, FeedPace
-from polybot.venue.polymarket.stream import MarketStream
+from polybot.venue.polymarket.price_channels import RtdsChannel
+from polybot.venue.polymarket.prices import PriceSocket, PriceTerms
 from tests.facts import price, shares
 from tests.floor.feeds import NotingFloor
-from tests.venue.polymarket.liar import HASTY, LyingVenue, WindowClock, book, change, lying_venue, served, soon
+from tests.venue.polymarket.liar import HASTY, LyingVenue, WindowClock, book, change, feed_of, lying_venue, served, soon
+from tests.venue.polymarket.price_server import PriceServer, price_server, rtds
 
 MARKET = served()
 UP, DOWN = MARKET.tokens or ("", "")
@@ -24,11 +28,19 @@ WATCH = WatchTerms(silence_ms=400, refresh_ms=150, spacing_ms_first=50, spacing_
 PACE = FeedPace(tick_s=0.02, look_s=0.02, catalog_s=0.5, call_s=1.0, retry_s_first=0.02, retry_s_max=0.1)
 
 
+def price_sockets(server: PriceServer | None) -> list[PriceSocket]:
+    if server is None:
+        return []
+    quick = PriceTerms(silence_s=60.0, look_s=0.01, retry_s_first=0.01, retry_s_max=0.02, close_s=0.05)
+    return [PriceSocket(RtdsChannel(("BTC",), server.url), SystemClock(), random.Random(4), quick)]
+
+
 class LiveFloor:
-    def __init__(self, venue: LyingVenue, watch: WatchTerms) -> None:
+    def __init__(self, venue: LyingVenue, watch: WatchTerms, sockets: int, prices: PriceServer | None) -> None:
         self.venue, self.floor = venue, NotingFloor()
         terms = msgspec.structs.replace(HASTY, ping_s=0.1, pong_s=5.0)
-        stream = MarketStream(venue.url, venue.catalog, WindowClock(), terms)
+        stream = feed_of(venue, terms, sockets=sockets, prices=price_sockets(prices))
+        self.feed = stream
         self.feeder = Feeder(stream, self.floor, WindowClock(), random.Random(3), watch=watch, pace=PACE)
 
     @property
@@ -41,9 +53,11 @@ class LiveFloor:
 
 
 @asynccontextmanager
-async def live(watch: WatchTerms = WATCH) -> AsyncIterator[LiveFloor]:
+async def live(
+    watch: WatchTerms = WATCH, *, sockets: int = 1, prices: PriceServer | None = None
+) -> AsyncIterator[LiveFloor]:
     async with lying_venue() as venue:
-        floor, stop = LiveFloor(venue, watch), asyncio.Event()
+        floor, stop = LiveFloor(venue, watch, sockets, prices), asyncio.Event()
         running = asyncio.create_task(floor.feeder.run(stop))
         try:
             await soon(lambda: floor.is_verified)
@@ -130,3 +144,41 @@ async def test_a_connection_cut_again_and_again_is_made_again_and_again() -> Non
             await soon(lambda times=times: len(floor.venue.connections) >= times + 2)  # type: ignore[misc]
             await soon(lambda: floor.is_verified)
         assert not floor.feeder.health().outage_since
+
+
+async def test_prices_come_by_the_same_entrance_and_do_not_hide_that_the_market_is_silent() -> None:
+    async with price_server() as server, live(prices=server) as floor:
+        floor.venue.answers = False
+        for _ in range(200):
+            await server.say(rtds(65000.5, SystemClock().now_ms()))
+            await asyncio.sleep(0.01)
+            if len(floor.venue.connections) >= 2:
+                break
+        assert len(floor.venue.connections) >= 2
+        assert floor.floor.room.markets.references["BTC"]["rtds-chainlink"].price == 65_000_500_000
+        assert floor.floor.of(ReferencePriced)
+        times = [event.received for event in floor.floor.events]
+        assert times == sorted(times)
+
+
+async def test_a_lost_price_socket_is_no_outage_of_the_market() -> None:
+    async with price_server() as server, live(prices=server) as floor:
+        await soon(lambda: bool(server.connections))
+        for _ in range(3):
+            await server.connections[-1].close()
+            await asyncio.sleep(0.05)
+        assert floor.feeder.health().outage_since is None
+        assert floor.feed.health().prices[0].reconnects >= 1
+        assert floor.is_verified
+
+
+async def test_with_two_sockets_the_loss_of_one_leaves_the_books_verified() -> None:
+    async with live(PATIENT, sockets=2) as floor:
+        await soon(lambda: len(floor.venue.connections) == 2)
+        await floor.venue.connections[0].close()
+        await soon(lambda: floor.feed.health().sockets_up == 1)
+        at = now() + 50
+        await floor.venue.connections[1].send_json(change(UP, at, "0.45", "9", ("0.50", "0.52")))
+        await soon(lambda: floor.state is not None and floor.state.books[0].at == at)
+        assert floor.is_verified
+        assert floor.feeder.health().reconnects == 0

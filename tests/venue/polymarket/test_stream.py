@@ -12,9 +12,10 @@ from polybot.domain.events import BookReplaced, LevelsChanged, MarketEvent, Mark
 from polybot.domain.market import Outcome
 from polybot.domain.units import Millis, Price
 from polybot.venue.base import VenueBusy, VenueUnavailable
-from polybot.venue.polymarket.stream import MarketStream, StreamTerms
+from polybot.venue.polymarket.live_feed import LiveFeed
+from polybot.venue.polymarket.socket import SocketTerms
 from polybot.venue.polymarket.wire import FRAME_MAX
-from tests.venue.polymarket.liar import HASTY, WindowClock, book, change, lying_venue, served, soon, streaming
+from tests.venue.polymarket.liar import WindowClock, book, change, feed_of, lying_venue, served, soon, streaming
 
 NOW = WindowClock().now_ms()
 MARKET = served()
@@ -22,7 +23,7 @@ UP, DOWN = MARKET.tokens or ("", "")
 RECORDED = Path(__file__).resolve().parents[3].parent / "shared/data/protocol"
 
 
-async def read(stream: MarketStream, count: int, seconds: float = 30.0) -> list[MarketEvent]:
+async def read(stream: LiveFeed, count: int, seconds: float = 30.0) -> list[MarketEvent]:
     async with asyncio.timeout(seconds):
         return [await stream.next() for _ in range(count)]
 
@@ -53,7 +54,7 @@ async def test_later_windows_are_added_and_old_ones_taken_away_on_the_same_socke
 
 async def test_a_market_wanted_before_its_tokens_are_known_is_subscribed_when_they_are() -> None:
     async with lying_venue() as venue:
-        stream = MarketStream(venue.url, venue.catalog, WindowClock(), HASTY)
+        stream = feed_of(venue)
         await stream.connect()
         await stream.follow({MARKET.id})
         assert venue.heard == []
@@ -105,10 +106,9 @@ async def test_a_peer_that_reads_nothing_is_given_up_and_does_not_hold_up_the_ne
         "garbage",
         b"\xff\xfe\x00",
         '{"event_type":"price_change","market":"0x7',
-        '{"event_type":"book","asset_id":"' + UP + '","bids":[{"price":"NaN","size":"1"}],"asks":[]}',
         "[" * 5_000,
     ],
-    ids=["words", "bytes", "half a message", "an absurd price", "brackets"],
+    ids=["words", "bytes", "half a message", "brackets"],
 )
 async def test_a_frame_that_cannot_be_read_puts_every_book_in_doubt_and_stops_nothing(frame: str | bytes) -> None:
     async with lying_venue() as venue, streaming(venue, follow=2) as stream:
@@ -119,7 +119,7 @@ async def test_a_frame_that_cannot_be_read_puts_every_book_in_doubt_and_stops_no
         assert isinstance(doubt, SnapshotRequested)
         assert doubt.markets == [served(0).id, served(1).id]
         assert isinstance(changed, LevelsChanged)
-        assert stream.unreadable == 1
+        assert stream.health().unreadable == 1
 
 
 async def test_news_of_a_kind_nobody_knows_and_of_other_markets_puts_nothing_in_doubt() -> None:
@@ -129,11 +129,28 @@ async def test_news_of_a_kind_nobody_knows_and_of_other_markets_puts_nothing_in_
             {"event_type": "fireworks", "asset_id": UP},
             book("999", NOW),
             {"event_type": "best_bid_ask", "asset_id": UP, "best_bid": "0.08", "best_ask": "0.09"},
-            {"event_type": "market_resolved", "market": "0x747d", "winning_asset_id": DOWN, "timestamp": str(NOW)},
+            change(UP, NOW, "0.51", "7", ("0.51", "0.52")),
         )
-        (resolved,) = await read(stream, 1)
-        assert isinstance(resolved, MarketResolved)
-        assert (resolved.payout_up, stream.unreadable) == (Price(0), 0)
+        (changed,) = await read(stream, 1)
+        assert isinstance(changed, LevelsChanged)
+        assert stream.health().unreadable == 0
+
+
+async def test_a_result_is_an_event_once_the_window_is_over_and_a_lie_before() -> None:
+    resolved = {"event_type": "market_resolved", "market": "0x747d", "winning_asset_id": DOWN, "timestamp": str(NOW)}
+    async with lying_venue() as venue, streaming(venue) as stream:
+        await read(stream, 2)
+        await venue.say(resolved, change(UP, NOW, "0.51", "7", ("0.51", "0.52")))
+        assert [type(event) for event in await read(stream, 1)] == [LevelsChanged]
+        assert stream.health().early_results == 1
+        venue.first = -1
+        await stream.catalog(Millis(0), Millis(0))
+        await stream.follow({served(-1).id})
+        await read(stream, 2)
+        await venue.say(resolved | {"winning_asset_id": (served(-1).tokens or ("", ""))[1]})
+        (result,) = await read(stream, 1)
+        assert isinstance(result, MarketResolved)
+        assert result.payout_up == Price(0)
 
 
 async def test_a_bad_message_in_an_array_costs_only_itself() -> None:
@@ -142,6 +159,26 @@ async def test_a_bad_message_in_an_array_costs_only_itself() -> None:
         good, bad = book(UP, NOW), book(DOWN, NOW) | {"bids": "none"}
         await venue.socket.send_str(json.dumps([good, bad]))
         assert [type(event) for event in await read(stream, 2)] == [BookReplaced, SnapshotRequested]
+
+
+async def test_an_unreadable_message_that_names_its_market_costs_no_other_its_word() -> None:
+    async with lying_venue() as venue, streaming(venue, follow=2) as stream:
+        await read(stream, 4)
+        await venue.say(
+            book(UP, NOW) | {"bids": [{"price": "NaN", "size": "1"}]}, change(DOWN, NOW, "much", "7", ("0.51", "0.52"))
+        )
+        for doubt in await read(stream, 2):
+            assert isinstance(doubt, SnapshotRequested)
+            assert doubt.markets == [MARKET.id]
+
+
+async def test_the_book_of_a_market_that_nobody_has_ordered_in_yet_is_an_empty_one() -> None:
+    async with lying_venue() as venue, streaming(venue) as stream:
+        await read(stream, 2)
+        await venue.say(book(UP, NOW) | {"bids": [], "asks": [], "timestamp": "0"})
+        (empty,) = await read(stream, 1)
+        assert isinstance(empty, BookReplaced)
+        assert (empty.at, empty.bid_prices, empty.ask_prices) == (empty.received, [], [])
 
 
 async def test_a_frame_too_large_for_the_protocol_ends_the_connection_and_the_next_one_works() -> None:
@@ -177,7 +214,7 @@ async def test_a_connection_that_ends_is_said_to_be_gone(how: str) -> None:
 async def test_a_refusal_is_told_apart_from_an_outage(status: int, error: type[Exception]) -> None:
     async with lying_venue() as venue:
         venue.refuses = status
-        stream = MarketStream(venue.url, venue.catalog, WindowClock(), HASTY)
+        stream = feed_of(venue)
         with pytest.raises(error, match=str(status)):
             await stream.connect()
         await stream.close()
@@ -185,8 +222,8 @@ async def test_a_refusal_is_told_apart_from_an_outage(status: int, error: type[E
 
 async def test_nobody_there_is_an_outage() -> None:
     async with lying_venue() as venue:
-        url = venue.url
-    stream = MarketStream(url, venue.catalog, WindowClock(), StreamTerms(connect_s=0.5))
+        pass
+    stream = feed_of(venue, SocketTerms(connect_s=0.5))
     with pytest.raises(VenueUnavailable):
         await stream.connect()
     await stream.close()
@@ -203,7 +240,7 @@ async def test_recorded_frames_come_through_as_the_decoder_alone_reads_them() ->
             await venue.say(book(UP, NOW))
             (event,) = await read(stream, 1)  # the recorded markets are none of ours, and put nothing in doubt
             assert isinstance(event, BookReplaced)
-            assert stream.unreadable == 0
+            assert stream.health().unreadable == 0
 
 
 def recorded_frames() -> list[str]:

@@ -1,0 +1,178 @@
+"""From the market socket to the traders' decisions: a real websocket of another process, and the real floor with all
+its agents, journal, PostgreSQL, Valkey and page, at a steady rate of frames.
+
+What is timed is each agent's first look at a market after a change to it, from the moment the other process handed the
+frame to its socket: sending, reading, decoding, the watch, the dispatcher, the books, the mailbox and the decision.
+"""
+
+import asyncio
+import gc
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from polybot.bench.live import token_of
+from polybot.bench.soak import LOOKS_PER_ORDER, START_SECONDS_MAX, open_floor
+from polybot.bench.soak_feed import AHEAD, ASSETS, WINDOW_MS, market_of, recorded_terms
+from polybot.bench.soak_watch import LoopWatch
+from polybot.bench.socket_server import stamp_of
+from polybot.chaos.real_load import write_load
+from polybot.clock import SystemClock
+from polybot.desk.desk import Desk
+from polybot.domain.events import Journaled, LevelsChanged, MarketEvent, MarketListed, MarketResolved
+from polybot.domain.ids import AgentId, MarketId
+from polybot.domain.market import Market, Outcome
+from polybot.domain.units import UNIT, Millis, Price
+from polybot.floor.dispatch import Dispatcher
+from polybot.floor.feeder import Feeder
+from polybot.settings import Settings
+from polybot.venue.polymarket.live_feed import LiveFeed
+from polybot.venue.polymarket.stream import MarketStream
+
+RESULT_AFTER_MS = 20_000
+WARM_UP_S = 3.0
+STEP_US = 10
+
+
+class SocketRun(msgspec.Struct, kw_only=True):
+    """Microseconds in steps of ten, from the sending of a frame: to the floor's books, and to each agent's decision."""
+
+    seconds: float = 0.0
+    frames: int = 0
+    to_books: Counter[int] = msgspec.field(default_factory=Counter)
+    to_decision: Counter[int] = msgspec.field(default_factory=Counter)
+    cpu_s: float = 0.0
+    """What the floor's process computed meanwhile, all its threads together."""
+    orders: int = 0
+    stall_ms: float = 0.0
+    ours_ms: float = 0.0
+
+
+class StampedStream(MarketStream):
+    """A market socket that remembers when each change was sent."""
+
+    def __init__(self, url: str, clock: SystemClock) -> None:
+        super().__init__(url, clock)
+        self.sent: dict[int, int] = {}
+        self.frames = 0
+
+    def _read(self, frame: bytes | str) -> list[MarketEvent]:
+        events, stamp = super()._read(frame), stamp_of(str(frame))
+        self.frames += 1
+        for event in events:
+            if isinstance(event, LevelsChanged):
+                self.sent[id(event.changes)] = stamp
+        return events
+
+
+class DecisionTimer:
+    """A witness of the floor that keeps nothing but times."""
+
+    def __init__(self, stream: StampedStream, desks: dict[AgentId, Desk], run: SocketRun) -> None:
+        self._stream, self._run = stream, run
+        self._agents = [agent for agent, desk in desks.items() if desk.wakes_on(LevelsChanged)]
+        self._waiting: dict[tuple[AgentId, MarketId], int] = {}
+        self.is_on = False
+
+    def observe(self, event: MarketEvent) -> None:
+        if isinstance(event, LevelsChanged):
+            stamp = self._stream.sent.pop(id(event.changes), 0)
+            if stamp and self.is_on:
+                self._count(self._run.to_books, stamp)
+                for agent in self._agents:
+                    self._waiting.setdefault((agent, event.market), stamp)
+
+    def looked(
+        self, agent: AgentId, market: MarketId, kind: str, now: Millis, *, may_trade: bool, decided: bool
+    ) -> None:
+        stamp = self._waiting.pop((agent, market), 0)
+        if stamp:
+            self._count(self._run.to_decision, stamp)
+
+    def took(self, facts: list[Journaled]) -> None:
+        pass
+
+    def _count(self, counted: Counter[int], stamp: int) -> None:
+        counted[(time.perf_counter_ns() - stamp) // (1000 * STEP_US) * STEP_US] += 1
+
+
+def listings(clock: SystemClock, terms: Market) -> Callable[[Millis, Millis], list[MarketListed | MarketResolved]]:
+    """The windows of the bench's own calendar, with the tokens its server knows."""
+
+    def read(since: Millis, until: Millis) -> list[MarketListed | MarketResolved]:
+        now, found = clock.now_ms(), list[MarketListed | MarketResolved]()
+        for start in range(since - since % WINDOW_MS, now + (AHEAD - 1) * WINDOW_MS, WINDOW_MS):
+            for asset in ASSETS:
+                market = market_of(asset, start, terms)
+                tokens = (token_of(market, Outcome.UP), token_of(market, Outcome.DOWN))
+                found.append(MarketListed(now, now, msgspec.structs.replace(market, tokens=tokens)))
+                if now >= market.window_end + RESULT_AFTER_MS:
+                    found.append(MarketResolved(now, now, market.id, Price(UNIT * (start // WINDOW_MS % 2))))
+        return found
+
+    return read
+
+
+async def run_socket(folder: Path, seconds: float, rate: float, warm_up_s: float = WARM_UP_S) -> SocketRun:
+    """Run the floor in `folder` on so many frames a second for so long, after a warm-up."""
+    settings = write_load(folder, looks_per_order=LOOKS_PER_ORDER)
+    command = [sys.executable, "-m", "polybot.bench.socket_server", f"{rate:g}"]
+    server = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    try:
+        assert server.stdout is not None
+        async with asyncio.timeout(START_SECONDS_MAX):
+            port = int(await server.stdout.readline())
+        return await _run(folder, (warm_up_s, seconds), f"http://127.0.0.1:{port}/ws/market", settings)
+    finally:
+        server.kill()
+        await server.wait()
+
+
+async def _run(folder: Path, spans_s: tuple[float, float], url: str, settings: Settings) -> SocketRun:
+    clock, stop, watch, run = SystemClock(), asyncio.Event(), LoopWatch(), SocketRun()
+    stream, read = StampedStream(url, clock), listings(clock, recorded_terms())
+
+    async def catalog(since: Millis, until: Millis) -> list[MarketListed | MarketResolved]:
+        return read(since, until)
+
+    async with open_floor(settings, folder) as (house, _, _, _):
+        timer = DecisionTimer(stream, house.room.desks, run)
+        house.dispatcher.record(timer)
+        chance = random.Random(settings.seed)
+        feed = LiveFeed(catalog, [stream], clock, chance)
+
+        async def feed_floor(dispatcher: Dispatcher, stopped: asyncio.Event) -> bool:
+            await Feeder(feed, dispatcher, clock, chance).run(stopped)
+            return False
+
+        gc.freeze()
+        beside = [asyncio.create_task(watch.run()), asyncio.create_task(_time(spans_s, stop, stream, timer, run))]
+        try:
+            await house.run(feed_floor, stop)
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
+            watch.close()
+        run.orders = sum(desk.state.next_order - 1 for desk in house.room.desks.values())
+        run.stall_ms, run.ours_ms = max(watch.late, default=0) / 100, watch.ours_longest_ms
+    return run
+
+
+async def _time(
+    spans_s: tuple[float, float], stop: asyncio.Event, stream: StampedStream, timer: DecisionTimer, run: SocketRun
+) -> None:
+    while stream.frames == 0:  # noqa: ASYNC110 - what it waits for has no event of its own
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(spans_s[0])
+    timer.is_on, before, began, computed = True, stream.frames, time.perf_counter(), time.process_time()
+    await asyncio.sleep(spans_s[1])
+    run.seconds, run.frames = time.perf_counter() - began, stream.frames - before
+    run.cpu_s = time.process_time() - computed
+    stop.set()

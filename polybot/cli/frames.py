@@ -1,0 +1,74 @@
+"""`polybot bench frames`: recorded frames to verified books, and from a real socket to the traders' decisions."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import typer
+import uvloop
+
+from polybot.bench.frames import FramesRun, recorded_frames, run_frames, shipped_frames
+from polybot.bench.machine import this_machine
+from polybot.bench.soak_watch import percentile
+from polybot.bench.socket_path import SocketRun, run_socket
+from polybot.settings import load_settings
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(frames)
+
+
+def frames(
+    runs: Annotated[int, typer.Option(min=1, max=100, help="Runs; medians are printed.")] = 5,
+    recording: Annotated[Path | None, typer.Option(help="A folder of *.raw.jsonl.gz sessions, too.")] = None,
+    seconds: Annotated[float, typer.Option(min=0, max=3600, help="Of the socket's run; 0: leave it out.")] = 20.0,
+    rate: Annotated[float, typer.Option(min=1, max=20_000, help="Frames a second on the socket.")] = 1_000.0,
+) -> None:
+    """How many frames a second become verified books on one core, and how soon after a frame traders decide."""
+    machine = this_machine()
+    typer.echo(f"{machine.cpu}, {machine.cores} cores, {machine.python}; medians of {runs} runs")
+    source = shipped_frames(load_settings())
+    for text in book_lines("shipped", [run_frames(*source) for _ in range(runs)], goal=" (goal 20,000)"):
+        typer.echo(text)
+    if recording is not None:
+        source = recorded_frames(recording)
+        for text in book_lines("verbatim", [run_frames(*source) for _ in range(runs)]):
+            typer.echo(text)
+    if seconds:
+        folder = Path(tempfile.mkdtemp(prefix="polybot-frames-"))
+        folder.chmod(0o755)  # the servers may run as another user
+        try:
+            run = uvloop.run(run_socket(folder, seconds, rate))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        for text in socket_lines(run):
+            typer.echo(text)
+
+
+def book_lines(name: str, seen: list[FramesRun], goal: str = "") -> list[str]:
+    last = seen[-1]
+    size = last.megabytes * 1e6 / last.frames
+    states = ", ".join(f"{count} {state}" for state, count in sorted(last.states.items()))
+    return [
+        f"{name} frames to books: {median(r.per_second for r in seen):,.0f} a second of one core's computing{goal}",
+        f"  by the clock {median(r.frames / r.wall_s for r in seen):,.0f} a second; {size:,.0f} bytes a frame",
+        f"  {median(r.decode_share for r in seen):.0%} of it decoding",
+        f"  {last.frames:,} frames, {last.unread:,} messages not read; books in the end: {states}",
+    ]
+
+
+def socket_lines(run: SocketRun) -> list[str]:
+    shares = (0.5, 0.99, 0.999)
+    books = ", ".join(f"{share:.1%} {percentile(run.to_books, share):,}" for share in shares)
+    decision = ", ".join(f"{share:.1%} {percentile(run.to_decision, share):,}" for share in shares)
+    per_second, worst = run.frames / max(run.seconds, 1e-9), max(run.to_decision, default=0)
+    computing_us = 1e6 * run.cpu_s / max(run.frames, 1)
+    return [
+        f"socket: {per_second:,.0f} frames a second for {run.seconds:.0f} s, {run.orders} orders",
+        f"  from sending to the books, us: {books}",
+        f"  from sending to a decision, us: {decision}, worst {worst:,} (goal 99% 2,000)",
+        f"  {run.to_decision.total():,} decisions timed; {computing_us:,.0f} us of computing a frame",
+        f"  longest stall of the loop {run.stall_ms:.1f} ms, our own computing in it {run.ours_ms:.1f} (goal 50)",
+    ]

@@ -1,0 +1,155 @@
+"""Reads the whole account and keeps our books and the venue's the same: at the start, after each connect, every minute.
+
+What was missed is booked, unknown orders are adopted or cancelled by rule, and what then still differs, twice in a row,
+is shown as unexplained: the floor pauses on it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from loguru import logger
+
+from polybot.clock import Clock
+from polybot.domain.units import Millis, Money
+from polybot.venue.base import VenueBusy, VenueUnavailable
+from polybot.venue.polymarket.account_compare import (
+    UnknownOrderRule,
+    compare,
+    elsewhere_at_first,
+    rule_for,
+    unexplained,
+    unknown_orders,
+    widened,
+)
+from polybot.venue.polymarket.account_values import AccountReading, Books, Difference
+from polybot.venue.polymarket.client import AccountClient, VenueRejected
+from polybot.venue.polymarket.order_errors import Treatment
+from polybot.venue.polymarket.venue import PolymarketVenue
+from polybot.venue.polymarket.wire_user import OrderSeen
+
+EVERY_S = 60.0
+AGAIN_S = 5.0
+"""After differences, or a reading that failed: soon, for it takes two readings to believe them."""
+SPACING_S = 1.0
+"""Between two readings at least, however often one is wanted."""
+READING_S_MAX = 30.0
+OVERLAP_MS = 60_000
+"""Trades are read again from so long before the last reading on: they may be listed late."""
+LOOK_UPS_MAX = 50
+"""Orders read or cancelled one by one in a round; the others wait for the next."""
+TOKENS_MAX = 40
+"""Balances read one by one in a reading; the venue allows 200 in ten seconds."""
+
+
+class AccountWatch:
+    """Run `run()` as a task. `books` gathers our side at the moment it is asked; `unexplained` is what stands."""
+
+    def __init__(
+        self, client: AccountClient, venue: PolymarketVenue, clock: Clock, books: Callable[[], Books], since: Millis
+    ) -> None:
+        self._client, self._venue, self._clock, self._books = client, venue, clock, books
+        self._since = since
+        self._wanted = asyncio.Event()
+        self._last: list[Difference] = []
+        self.unexplained: tuple[Difference, ...] = ()
+        self.elsewhere: Money | None = None
+        """What of the wallet's money was not the floor's at the first comparison: journal it, and give it back."""
+        self.reading: AccountReading | None = None
+        self.read_at: float | None = None
+        """When a reading last succeeded, monotonic."""
+
+    def want(self) -> None:
+        """Read soon: the user channel was away, or something in it could not be read."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            wait_s = EVERY_S if await self.look() else AGAIN_S
+            await asyncio.sleep(SPACING_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s - SPACING_S):
+                    await self._wanted.wait()
+
+    async def look(self) -> bool:
+        """One round; True where everything could be read and nothing differs."""
+        self._wanted.clear()
+        before = self._books()
+        try:
+            async with asyncio.timeout(READING_S_MAX):
+                reading = await self._read(before)
+                await self._book_missed(reading)
+                await self._settle_unknown(reading)
+        except (TimeoutError, VenueUnavailable, VenueBusy) as error:
+            logger.bind(action="account").warning("the account could not be read: {}", error)
+            return False
+        return self._compare(widened(before, self._books()), reading)
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    async def _read(self, books: Books) -> AccountReading:
+        """Orders before trades before balances: what happens meanwhile shows in the later ones."""
+        at, client = self._clock.now_ms(), self._client
+        if self._venue.balance_doubted:
+            await client.refresh_collateral()
+            self._venue.balance_doubted = False
+        orders = await client.open_orders()
+        trades = await client.trades(self._since)
+        held = {holding.token: await client.held(holding.token) for holding in books.holdings[:TOKENS_MAX]}
+        collateral = await client.collateral()
+        self._since = Millis(max(self._since, at - OVERLAP_MS))
+        self.read_at = self._clock.monotonic()
+        self.reading = AccountReading(
+            at=at, collateral=collateral, held=held, orders=tuple(orders), trades=tuple(trades)
+        )
+        return self.reading
+
+    async def _book_missed(self, reading: AccountReading) -> None:
+        """Everything read is told to the venue object, for whom most of it is no news.
+
+        An order that should be open and is not listed has ended: it is read by itself, to see how.
+        """
+        for trade in reading.trades:
+            self._venue.hear(trade)
+        listed = {order.hash for order in reading.orders}
+        for order in reading.orders:
+            self._venue.hear(order)
+        missing = [tracked for tracked in self._venue.open_orders() if tracked.accepted and not tracked.closed]
+        for tracked in [tracked for tracked in missing if tracked.sent.hash not in listed][:LOOK_UPS_MAX]:
+            seen = await self._client.order(tracked.sent.hash)
+            if seen is not None:
+                self._venue.hear(seen)
+
+    # -- unknown orders -----------------------------------------------------------------------------------------------
+
+    async def _settle_unknown(self, reading: AccountReading) -> None:
+        """By rule, order by order. Whether an order is unknown is judged by the books as they now are."""
+        books = self._books()
+        for order in unknown_orders(reading, books)[:LOOK_UPS_MAX]:
+            await self._settle(order, rule_for(order, books), books)
+
+    async def _settle(self, order: OrderSeen, rule: UnknownOrderRule, books: Books) -> None:
+        if rule is UnknownOrderRule.LEAVE:
+            return
+        if rule is UnknownOrderRule.ADOPT:
+            self._venue.adopt(books.intents[order.hash])
+            self._venue.hear(order)
+        text = f"cancels an order that is not open in our books ({rule}): {order.hash}"
+        self._venue.standing.note(self._clock.now_ms(), Treatment.LOOK_UP, text)
+        try:
+            await self._client.cancel(order.hash)
+        except VenueRejected as error:
+            logger.bind(action="account").warning("{} could not be cancelled: {}", order.hash, error)
+
+    # -- comparing ----------------------------------------------------------------------------------------------------
+
+    def _compare(self, books: Books, reading: AccountReading) -> bool:
+        if books.elsewhere is None:
+            self.elsewhere = elsewhere_at_first(books, reading)
+        found = compare(books, reading)
+        self.unexplained = tuple(unexplained(self._last, found))
+        self._last = found
+        for difference in self.unexplained:
+            logger.bind(action="account").error("unexplained: {}", difference.text)
+        return not found

@@ -1,0 +1,319 @@
+"""The official client, pointed at given hosts. Only the `client*.py` files import `polymarket`, which costs a second:
+nothing but a live floor's composition may import them, through live.py.
+
+The client offers no public way to name other hosts (D17) or to sign an order whose salt is ours (D8), so private parts
+of one exact release are used; client_check.py compares each with what is expected here first.
+"""
+
+import dataclasses
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar, cast
+
+import msgspec
+from polymarket import AsyncSecureClient
+from polymarket import errors as sdk
+from polymarket._internal.actions import account as account_requests
+from polymarket._internal.actions.relayer import calls as relayer_calls
+from polymarket._internal.protocol import is_v2_position_id
+from polymarket.auth import RelayerApiKey
+from polymarket.environments import PRODUCTION, Environment, _create_environment
+from polymarket.models.clob import ApiKeyCreds
+from polymarket.models.clob.order_response import RejectedOrder
+from polymarket.pagination import AsyncPaginator
+from polymarket.rate_limit import RateLimitUpdate
+
+from polybot.clock import Clock
+from polybot.domain.errors import BadInput
+from polybot.domain.ids import ConditionId, TokenId
+from polybot.domain.units import Millis, Money, Shares
+from polybot.venue.base import VenueBusy, VenueUnavailable
+from polybot.venue.polymarket.account_values import Balance, PositionSeen
+from polybot.venue.polymarket.client_models import order_seen, position_seen, trade_seen, units_of
+from polybot.venue.polymarket.client_signing import OrderSigner, Signed
+from polybot.venue.polymarket.keys import Credentials, Hosts, Keys
+from polybot.venue.polymarket.wire_user import OrderSeen, TradeSeen
+
+T = TypeVar("T")
+BUSY_STATUS = frozenset((425, 429, 503))
+PAGES_MAX = 50
+"""Of a listing; more is an answer nobody can wait for."""
+
+
+class VenueRejected(Exception):
+    """The venue said no: HTTP status (200: an answer that says so itself), its words, seconds it asks to wait."""
+
+    def __init__(self, status: int, text: str, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{status}: {text}")
+        self.status, self.text, self.retry_after_s = status, text, retry_after_s
+
+
+class HeartbeatMismatch(Exception):
+    """The order heartbeat goes on from another id than the one sent, which therefore counted for nothing."""
+
+    def __init__(self, expected: str) -> None:
+        super().__init__("the venue expects another heartbeat id")
+        self.expected = expected
+
+
+class Posted(msgspec.Struct, frozen=True, kw_only=True):
+    """The venue took an order. `status` is live, matched or delayed; `matched` how many shares it met at once."""
+
+    status: str
+    matched: Shares
+    trades: tuple[str, ...]
+
+
+class RateLimits(msgspec.Struct):
+    """What the venue last said of our allowance, and whether it would have refused."""
+
+    remaining: float | None = None
+    reset_s: float | None = None
+    tier: str = ""
+    warned: bool = False
+
+
+async def open_client(keys: Keys, hosts: Hosts, clock: Clock) -> "AccountClient":
+    """Derive the API key and find out what kind of wallet it is; a deposit wallet that does not exist is made.
+
+    Raises BadInput for keys that are none, VenueRejected, VenueUnavailable.
+    """
+    limits = RateLimits()
+    async with _asking():
+        client = await AsyncSecureClient.create(
+            private_key=keys.private_key,
+            wallet=keys.wallet,
+            environment=environment(hosts),
+            credentials=_creds(keys.credentials),
+            api_key=RelayerApiKey(key=keys.relayer_key, address=keys.relayer_address) if keys.relayer_key else None,
+            on_rate_limit_update=lambda update: _note(limits, update),
+        )
+    signer = OrderSigner(client._ctx)
+    signer.measure(clock)
+    return AccountClient(client, signer, limits)
+
+
+def environment(hosts: Hosts) -> Environment:
+    """The production environment with other addresses, contracts and chain untouched (D17)."""
+    config = dataclasses.replace(
+        PRODUCTION._config,
+        clob_url=hosts.clob,
+        clob_user_ws_url=hosts.user_socket,
+        gamma_url=hosts.gamma,
+        data_url=hosts.data,
+        relayer_url=hosts.relayer,
+        rpc_url=hosts.rpc,
+        relayer_poll_frequency_ms=hosts.relayer_poll_ms,
+    )
+    return _create_environment(name=hosts.name, config=config)
+
+
+class AccountClient:
+    """One account's calls, each sent once. Reads raise VenueUnavailable and VenueBusy, orders VenueRejected as well."""
+
+    def __init__(self, client: AsyncSecureClient, signer: OrderSigner, limits: RateLimits) -> None:
+        self._client, self.signer, self.limits = client, signer, limits
+        self._config = client.environment._config
+        self.wallet = signer.wallet
+
+    @property
+    def credentials(self) -> Credentials:
+        creds = self._client.credentials
+        return Credentials(key=creds.key, secret=creds.secret, passphrase=creds.passphrase)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    # -- orders -------------------------------------------------------------------------------------------------------
+
+    async def post(self, signed: Signed) -> Posted:
+        """Send it, once. Raises VenueRejected, VenueUnavailable."""
+        async with _asking():
+            answer = await self._client.post_order(signed.order)
+        if isinstance(answer, RejectedOrder):
+            raise VenueRejected(200, answer.message)
+        if str(answer.order_id).lower() != signed.hash:
+            raise VenueUnavailable(f"the venue took {signed.hash} as {answer.order_id}: our hash is not its own")
+        got = answer.taking_amount if signed.order.side == "BUY" else answer.making_amount
+        try:
+            return Posted(status=answer.status, matched=Shares(units_of(got)), trades=answer.trade_ids)
+        except BadInput as error:
+            raise VenueUnavailable(f"the venue took {signed.hash}, and says {error}") from error
+
+    async def cancel(self, order_hash: str) -> str | None:
+        """None where it is cancelled, else why not, in the venue's words."""
+        async with _asking():
+            answer = await self._client.cancel_order(order_id=order_hash)
+        if order_hash in (str(order).lower() for order in answer.canceled):
+            return None
+        return next((text for order, text in answer.not_canceled.items() if order.lower() == order_hash), "not open")
+
+    async def cancel_all(self) -> list[str]:
+        """The hashes of what was cancelled: every open order of this API key, whoever placed it."""
+        async with _reading():
+            return [str(order) for order in (await self._client.cancel_all()).canceled]
+
+    async def heartbeat(self, heartbeat_id: str) -> str:
+        """The id to send next time. Raises HeartbeatMismatch, VenueUnavailable, VenueBusy."""
+        async with _reading():
+            try:
+                return (await self._client.send_order_heartbeat(heartbeat_id=heartbeat_id)).heartbeat_id
+            except sdk.OrderHeartbeatMismatchError as error:
+                raise HeartbeatMismatch(error.heartbeat_id) from error
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    async def order(self, order_hash: str) -> OrderSeen | None:
+        """One of our orders, open or ended; None where the venue has none of that hash."""
+        try:
+            async with _asking():
+                return order_seen(await self._client.get_order(order_id=order_hash))
+        except VenueRejected as error:
+            if error.status == 404:
+                return None
+            raise as_outage(error) from error
+        except BadInput as error:
+            raise VenueUnavailable(f"order {order_hash}: {error}") from error
+        except VenueUnavailable as error:
+            if not isinstance(error.__cause__, sdk.UnexpectedResponseError):
+                raise
+        found = await self.open_orders(order_hash)  # `null` is how some versions say that there is none
+        return found[0] if found else None
+
+    async def open_orders(self, order_hash: str | None = None) -> list[OrderSeen]:
+        async with _reading():
+            return [order_seen(order) for order in await _all(self._client.list_open_orders(id=order_hash))]
+
+    async def trades(self, after: Millis, condition: ConditionId | None = None) -> list[TradeSeen]:
+        """Our trades, as maker or taker, matched from a second before `after` on."""
+        since = str(max(0, after // 1000 - 1))
+        async with _reading():
+            pages = self._client.list_account_trades(market=condition, after=since)
+            return [trade_seen(trade) for trade in await _all(pages)]
+
+    async def collateral(self) -> Balance:
+        async with _reading():
+            found = await self._client.get_balance_allowance(asset_type="COLLATERAL")
+        return Balance(Money(found.balance), {key.lower(): value for key, value in found.allowances.items()})
+
+    async def refresh_collateral(self) -> None:
+        """Have the venue look at the chain again: its own copy of our balance may be stale (polymarket.md 6.5)."""
+        path, params = account_requests.build_update_balance_allowance_request(
+            asset_type="COLLATERAL", signature_type=self.wallet.signature_type
+        )
+        async with _reading():
+            await self._client._ctx.secure_clob.get_bytes(path, params=params)
+
+    async def held(self, token: TokenId) -> Shares:
+        """How many of one outcome's tokens the wallet has, at the venue's own word: quicker than `positions`."""
+        kind = "CONDITIONAL-V2" if is_v2_position_id(token) else "CONDITIONAL"
+        async with _reading():
+            return Shares(
+                (await self._client.get_balance_allowance(asset_type=cast(Any, kind), asset_id=token)).balance
+            )
+
+    async def positions(self, status: str | None = None) -> list[PositionSeen]:
+        """`status`: OPEN, REDEEMABLE (worth something), REDEEMABLE_LOST, MERGEABLE or CLOSED."""
+        async with _reading():
+            listing = self._client.list_positions(status=cast(Any, status))
+            return [position_seen(found) for found in await _all(listing)]
+
+    async def closed_only(self) -> bool:
+        """Whether the venue lets this wallet only close positions."""
+        async with _reading():
+            return await self._client.get_closed_only_mode()
+
+    # -- settlement ---------------------------------------------------------------------------------------------------
+
+    def redeem_calls(self, condition: ConditionId, version: str, shares: tuple[Shares, Shares]) -> list[Any]:
+        """The contract calls that turn a resolved market's shares (Up, Down) into pUSD (polymarket.md 7)."""
+        if version == "v1":
+            adapter, collateral = cast(Any, self._config.collateral_adapter), cast(Any, self._config.collateral_token)
+            return [relayer_calls.ctf_redeem_positions_call(ctf=adapter, collateral=collateral, condition_id=condition)]
+        router = cast(Any, self._config.protocol_v2_router)
+        return [
+            relayer_calls.redeem_v2_call(router=router, condition_id=condition, outcome_index=index, amount=amount)
+            for index, amount in enumerate(shares)
+            if amount
+        ]
+
+    def merge_calls(self, condition: ConditionId, version: str, amount: Shares) -> list[Any]:
+        """The contract call that turns `amount` of both outcomes into as much pUSD."""
+        if version == "v1":
+            adapter, collateral = cast(Any, self._config.collateral_adapter), cast(Any, self._config.collateral_token)
+            return [
+                relayer_calls.merge_positions_call(
+                    target=adapter, collateral=collateral, condition_id=condition, amount=amount
+                )
+            ]
+        router = cast(Any, self._config.protocol_v2_router)
+        return [relayer_calls.merge_v2_call(router=router, condition_id=condition, amount=amount)]
+
+    async def transact(self, calls: Sequence[Any], purpose: str) -> str:
+        """Have the calls done in one transaction, gaslessly, and wait until it is confirmed; its hash.
+
+        Raises VenueRejected where it was refused or failed on chain, VenueUnavailable where that is unknown.
+        """
+        async with _asking():
+            handle = await self._client.execute_transaction(calls=calls, metadata=purpose)
+            try:
+                return str((await handle.wait()).transaction_hash)
+            except sdk.TransactionFailedError as error:
+                raise VenueRejected(200, f"the transaction failed: {error}") from error
+
+
+# -- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _asking() -> AsyncIterator[None]:
+    """The client's errors as ours: no answer, a refusal, or nothing sent because it could not even be written down."""
+    try:
+        yield
+    except sdk.RateLimitError as error:
+        raise VenueRejected(429, str(error), error.retry_after) from error
+    except sdk.RequestRejectedError as error:
+        raise VenueRejected(error.status, str(error), error.retry_after) from error
+    except (sdk.TransportError, sdk.UnexpectedResponseError, sdk.TimeoutError) as error:
+        raise VenueUnavailable(str(error)) from error
+    except (sdk.UserInputError, sdk.SigningError) as error:
+        raise BadInput(str(error)) from error
+
+
+@asynccontextmanager
+async def _reading() -> AsyncIterator[None]:
+    """A read that was refused, or cannot be understood, is an outage: nothing depends on the venue's reason."""
+    try:
+        async with _asking():
+            yield
+    except VenueRejected as error:
+        raise as_outage(error) from error
+    except BadInput as error:
+        raise VenueUnavailable(str(error)) from error
+
+
+def as_outage(error: VenueRejected) -> VenueBusy | VenueUnavailable:
+    return VenueBusy(str(error)) if error.status in BUSY_STATUS else VenueUnavailable(str(error))
+
+
+async def _all(listing: AsyncPaginator[T]) -> list[T]:
+    """Every item of a listing. Raises VenueUnavailable for one without end."""
+    items: list[T] = []
+    pages = 0
+    async for page in listing:
+        items += page.items
+        pages += 1
+        if pages == PAGES_MAX:
+            raise VenueUnavailable(f"a listing of more than {PAGES_MAX} pages")
+    return items
+
+
+def _creds(given: Credentials | None) -> ApiKeyCreds | None:
+    if given is None:
+        return None
+    return ApiKeyCreds.model_validate({"apiKey": given.key, "secret": given.secret, "passphrase": given.passphrase})
+
+
+def _note(limits: RateLimits, update: RateLimitUpdate) -> None:
+    limits.remaining, limits.reset_s = update.remaining, update.reset
+    limits.tier, limits.warned = update.tier or limits.tier, update.warning

@@ -1,0 +1,93 @@
+"""The official client's models as our values; amounts exactly, as millionths."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from polybot.domain.errors import BadInput
+from polybot.domain.ids import ConditionId, TokenId
+from polybot.domain.units import UNIT, Millis, Money, Shares
+from polybot.venue.polymarket.account_values import PositionSeen
+from polybot.venue.polymarket.wire_units import price_units, size_units
+from polybot.venue.polymarket.wire_user import (
+    MakerEntry,
+    OrderSeen,
+    TradeSeen,
+    phase_of,
+    plain_status,
+    price_or_none,
+    side_of,
+)
+
+if TYPE_CHECKING:
+    from polymarket.models.clob.account import ClobTrade, OpenOrder
+    from polymarket.models.data.portfolio import Position
+
+
+def order_seen(order: "OpenOrder") -> OrderSeen:
+    """Raises BadInput for amounts and words nobody has heard of."""
+    return OrderSeen(
+        hash=order.id.lower(),
+        condition=ConditionId(str(order.condition_id)),
+        token=TokenId(str(order.asset_id)),
+        side=side_of(order.side),
+        price=price_units(_text(order.price)),
+        shares=size_units(_text(order.original_size)),
+        matched=size_units(_text(order.size_matched)),
+        status=plain_status(order.status),
+        at=_millis(order.created_at),
+    )
+
+
+def trade_seen(trade: "ClobTrade") -> TradeSeen:
+    makers = tuple(
+        MakerEntry(
+            order=maker.order_id.lower(),
+            token=TokenId(str(maker.asset_id)),
+            side=side_of(maker.side),
+            price=price_units(_text(maker.price)),
+            shares=size_units(_text(maker.matched_amount)),
+        )
+        for maker in trade.maker_orders
+    )
+    return TradeSeen(
+        id=trade.id,
+        phase=phase_of(trade.status),
+        condition=ConditionId(str(trade.condition_id)),
+        taker_order=trade.taker_order_id.lower(),
+        token=TokenId(str(trade.asset_id)),
+        side=side_of(trade.side),
+        price=price_or_none(_text(trade.price)),
+        shares=size_units(_text(trade.size)),
+        makers=makers,
+        matched_at=_millis(trade.matched_at),
+        updated_at=_millis(trade.updated_at),
+    )
+
+
+def position_seen(position: "Position") -> PositionSeen:
+    return PositionSeen(
+        token=TokenId(str(position.asset_id)),
+        condition=ConditionId(str(position.condition_id)),
+        shares=Shares(units_of(position.current_size)),
+        outcome=position.outcome_index,
+        redeemable=position.redeemable,
+        mergeable=position.mergeable,
+        value=Money(int(position.current_value * UNIT)),
+    )
+
+
+def units_of(amount: Decimal) -> int:
+    """Millionths. Raises BadInput where some of it is less than one."""
+    units = amount * UNIT
+    if units != int(units):
+        raise BadInput(f"{amount} has more than 6 decimals")
+    return int(units)
+
+
+def _text(amount: Decimal) -> str:
+    return format(amount, "f")
+
+
+def _millis(at: datetime) -> Millis:
+    return Millis(int(at.timestamp() * 1000))

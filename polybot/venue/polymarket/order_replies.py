@@ -1,0 +1,218 @@
+"""What the venue says about our orders and trades as replies the floor understands. Sync and without I/O.
+
+One `TrackedOrder` is one order's story so far. The venue tells it in any order, more than once and with gaps: matches
+are taken from trades only, an end is held back until every share matched before it has been told of.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from polybot.domain.events import (
+    FillConfirmed,
+    FillFailed,
+    FillMatched,
+    Liquidity,
+    OrderAccepted,
+    OrderClosed,
+    VenueReply,
+)
+from polybot.domain.fees import FeeSchedule
+from polybot.domain.ids import ConditionId, FillId, TokenId
+from polybot.domain.order import CloseReason, OrderIntent
+from polybot.domain.units import Millis, Money, Price, Shares, complement
+from polybot.venue.polymarket.wire_user import MakerEntry, OrderSeen, TradePhase, TradeSeen
+
+HASH_SHOWN = 18
+"""Characters of an order's hash in a fill's name: enough to tell the orders of one trade apart."""
+CLOSINGS = {
+    "CANCELED_MARKET_RESOLVED": CloseReason.MARKET_ENDED,
+    "CANCELED_MARKET_NOT_FOUND": CloseReason.MARKET_ENDED,
+    "CANCELED_EXPIRED_ORDER": CloseReason.EXPIRED,
+    "UNMATCHED": CloseReason.KILLED,
+}
+"""Status -> reason; every other end of a resting order is CANCELLED, of a FOK or FAK order KILLED."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Our shares of one trade at one price, before they have a name."""
+
+    fill: FillId
+    price: Price
+    shares: Shares
+    liquidity: Liquidity
+
+
+class _End(msgspec.Struct, frozen=True):
+    """How the order ended, and how much of it had been matched then."""
+
+    matched: int
+    reason: CloseReason
+    at: Millis
+
+
+class SentOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """An order as the venue knows it: its hash, its token, its size, which may be a little less than was meant."""
+
+    intent: OrderIntent
+    hash: str
+    token: TokenId
+    condition: ConditionId
+    shares: Shares
+    fees: FeeSchedule
+
+
+class TrackedOrder:
+    """`filled` counts every match told of, failed ones included."""
+
+    __slots__ = ("_end", "_final", "_matched", "accepted", "closed", "filled", "intent", "sent")
+
+    def __init__(self, sent: SentOrder) -> None:
+        self.sent, self.intent = sent, sent.intent
+        self.accepted = self.closed = False
+        self.filled = 0
+        self._matched: set[FillId] = set()
+        self._final: set[FillId] = set()
+        self._end: _End | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.closed and self._matched == self._final
+
+    # -- what is heard ------------------------------------------------------------------------------------------------
+
+    def accept(self, at: Millis) -> list[VenueReply]:
+        if self.accepted:
+            return []
+        self.accepted = True
+        return [OrderAccepted(at=self._dated(at), agent=self.intent.agent, order=self.intent.id)]
+
+    def see_order(self, seen: OrderSeen) -> list[VenueReply]:
+        """The order itself, from the stream or read."""
+        replies = self.accept(seen.at)
+        if not seen.is_open and not (seen.status == "MATCHED" and self._rests and seen.matched < self.sent.shares):
+            replies += self.end(int(seen.matched), self._reason(seen.status, seen.matched), seen.at)
+        return replies
+
+    def see_trade(self, trade: TradeSeen) -> list[VenueReply]:
+        """A trade of ours in whatever phase it is; nothing where this order has no part in it."""
+        replies: list[VenueReply] = []
+        for part in parts_of(trade, self.sent.hash, self.sent.token):
+            replies += self._part(part, trade)
+        return replies + self._due_end()
+
+    def end(self, matched: int, reason: CloseReason, at: Millis) -> list[VenueReply]:
+        """It is over, after `matched` shares; told once all of them are told."""
+        if self._end is None or matched > self._end.matched:
+            self._end = _End(matched, reason, at)
+        return self._due_end()
+
+    # -- what follows -------------------------------------------------------------------------------------------------
+
+    def _part(self, part: Part, trade: TradeSeen) -> list[VenueReply]:
+        at, agent, order = self._dated(trade.matched_at), self.intent.agent, self.intent.id
+        replies = self.accept(at)
+        if part.fill not in self._matched:
+            self._matched.add(part.fill)
+            self.filled += part.shares
+            replies.append(self._fill(part, at))
+        if trade.phase.is_final and part.fill not in self._final:
+            self._final.add(part.fill)
+            at = Millis(max(at, trade.updated_at))
+            if trade.phase is TradePhase.CONFIRMED:
+                replies.append(FillConfirmed(at=at, agent=agent, fill=part.fill, order=order))
+            else:
+                text = f"trade {trade.id} failed on chain"
+                replies.append(FillFailed(at=at, agent=agent, fill=part.fill, order=order, text=text))
+        return replies
+
+    def _fill(self, part: Part, at: Millis) -> FillMatched:
+        intent, makes = self.intent, part.liquidity is Liquidity.MAKER
+        return FillMatched(
+            at=at,
+            agent=intent.agent,
+            fill=part.fill,
+            order=intent.id,
+            market=intent.market,
+            outcome=intent.outcome,
+            side=intent.side,
+            price=part.price,
+            shares=part.shares,
+            fee=Money(0) if makes else self.sent.fees.taker_fee(part.price, part.shares),
+            liquidity=part.liquidity,
+            available=part.shares,
+            rebate_basis=self.sent.fees.rebate_basis(part.price, part.shares) if makes else Money(0),
+        )
+
+    def _due_end(self) -> list[VenueReply]:
+        end = self._end
+        if end is None or self.closed or self.filled < end.matched:
+            return []
+        self.closed = True
+        reason = CloseReason.FILLED if self.filled >= self.intent.shares else end.reason
+        return [OrderClosed(at=self._dated(end.at), agent=self.intent.agent, order=self.intent.id, reason=reason)]
+
+    def _reason(self, status: str, matched: Shares) -> CloseReason:
+        """FILLED is for the whole intent; a market order's few hundredths of a share that were not sent are killed."""
+        if matched >= self.intent.shares:
+            return CloseReason.FILLED
+        if status == "MATCHED":
+            return CloseReason.KILLED
+        return CLOSINGS.get(status, CloseReason.CANCELLED if self._rests else CloseReason.KILLED)
+
+    @property
+    def _rests(self) -> bool:
+        return self.intent.time_in_force.rests
+
+    def _dated(self, at: Millis) -> Millis:
+        """The venue's clock may be behind ours, or tell whole seconds: nothing happened before it was decided."""
+        return Millis(max(at, self.intent.decided_at))
+
+
+def account_of(order: SentOrder, seen: OrderSeen | None, trades: Iterable[TradeSeen]) -> list[VenueReply] | None:
+    """An order's whole account from what was read of it; None where the venue knows neither it nor a trade of it."""
+    story = TrackedOrder(order)
+    replies: list[VenueReply] = []
+    if seen is not None:
+        replies += story.accept(order.intent.decided_at)
+    for trade in sorted(trades, key=lambda trade: (trade.matched_at, trade.id)):
+        replies += story.see_trade(trade)
+    if seen is not None:
+        replies += story.see_order(seen)
+    return replies if seen is not None or replies else None
+
+
+def parts_of(trade: TradeSeen, order_hash: str, token: TokenId) -> list[Part]:
+    """What an order has of a trade: as its taker, as one of its makers, as both where it met another of ours, or none.
+
+    A maker's part is the maker's entry, in its own price and token; the trade's own fields are the taker's.
+    """
+    parts: list[Part] = []
+    if trade.taker_order == order_hash:
+        parts += _taken(trade)
+    for entry in trade.makers:
+        if entry.order == order_hash and entry.token == token:
+            fill = FillId(f"{trade.id}/{order_hash[:HASH_SHOWN]}")
+            parts.append(Part(fill, entry.price, entry.shares, Liquidity.MAKER))
+    return parts
+
+
+def _taken(trade: TradeSeen) -> list[Part]:
+    """The taker's shares by price: improvement is the taker's, so what counts are the prices of the makers met.
+
+    Two buyers of opposite outcomes meet by minting: the maker's price is then seen from the other side.
+    """
+    by_price: dict[Price, int] = {}
+    for entry in trade.makers:
+        price = _seen_by_taker(trade, entry)
+        by_price[price] = by_price.get(price, 0) + entry.shares
+    if sum(by_price.values()) != trade.shares and trade.price is not None:
+        by_price = {trade.price: trade.shares}  # entries that do not add up, or none: the trade's own word
+    return [
+        Part(FillId(f"{trade.id}/taker/{price}"), price, Shares(shares), Liquidity.TAKER)
+        for price, shares in sorted(by_price.items())
+    ]
+
+
+def _seen_by_taker(trade: TradeSeen, entry: MakerEntry) -> Price:
+    return entry.price if entry.token == trade.token else complement(entry.price)

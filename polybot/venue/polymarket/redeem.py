@@ -1,0 +1,135 @@
+"""Turns settled shares into pUSD through the venue's relayer, without gas, in batches, again until it is confirmed.
+
+What to do is read from the chain's own account each time, so that a crash in the middle needs no memory: whatever was
+not done is still listed. What was done is listed for some seconds more, and left alone meanwhile.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from loguru import logger
+
+from polybot.clock import Clock
+from polybot.domain.ids import ConditionId
+from polybot.domain.units import format_units
+from polybot.venue.base import VenueBusy, VenueUnavailable
+from polybot.venue.polymarket.account_settlement import (
+    CALLS_MAX,
+    Claim,
+    ClaimKind,
+    Settled,
+    SettlementPlan,
+    batches,
+    plan_settlement,
+)
+from polybot.venue.polymarket.client import AccountClient, VenueRejected
+from polybot.venue.polymarket.order_pace import Bucket
+
+EVERY_S = 30.0
+SPACING_S = 1.0
+"""Between two looks at least, however often one is wanted."""
+STATUSES = ("REDEEMABLE", "MERGEABLE", "REDEEMABLE_LOST")
+AGAIN_S_FIRST, AGAIN_S_MAX = 5.0, 600.0
+"""After a transaction that failed: doubled each time."""
+LISTED_S = 60.0
+"""What has been confirmed may be listed for so long after: the data service is some seconds late."""
+SUBMITS_PER_S, SUBMITS_BURST = 20 / 60, 5
+"""Below the relayer's 25 a minute, since the client itself may repeat a submission."""
+
+
+class Redeemer:
+    """Run `run()` as a task. `settled` is called with every confirmed transaction: journal it, compare by it.
+
+    Merging changes nothing in a desk's books: a complete set pays one pUSD whoever wins. It only comes earlier, and the
+    books must be compared through `after_merges` then.
+    """
+
+    def __init__(
+        self, client: AccountClient, clock: Clock, settled: Callable[[Settled], None], *, merges: bool = True
+    ) -> None:
+        self._client, self._clock, self._settled, self._merges = client, clock, settled, merges
+        self._submits = Bucket(SUBMITS_PER_S, SUBMITS_BURST)
+        self._done: dict[tuple[ClaimKind, ConditionId], float] = {}
+        self._not_before: dict[tuple[ClaimKind, ConditionId], float] = {}
+        self._failures: dict[tuple[ClaimKind, ConditionId], int] = {}
+        self._wanted = asyncio.Event()
+        self.plan = SettlementPlan()
+        """As last read: dust and losers among it, for people."""
+
+    def want(self) -> None:
+        """Look soon: a market has been settled."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            self._wanted.clear()
+            await self.look()
+            await asyncio.sleep(SPACING_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EVERY_S - SPACING_S):
+                    await self._wanted.wait()
+
+    async def look(self) -> int:
+        """One round: read what is to be had, and have it. Returns how many claims were confirmed."""
+        try:
+            positions = [found for status in STATUSES for found in await self._client.positions(status)]
+        except (VenueUnavailable, VenueBusy) as error:
+            logger.bind(action="settlement").warning("positions could not be read: {}", error)
+            return 0
+        self.plan = plan_settlement(positions)
+        ready = [claim for claim in self.plan.claims if self._is_ready(claim)]
+        whole = [claim for claim in ready if not self._failures.get(_key(claim))]
+        failed = [claim for claim in ready if self._failures.get(_key(claim))]
+        confirmed = 0
+        for batch in (*batches(whole, CALLS_MAX), *batches(failed, 1)):  # one that fails must not hold up the others
+            confirmed += len(batch) if await self._transact(batch) else 0
+        return confirmed
+
+    def _is_ready(self, claim: Claim) -> bool:
+        if claim.kind is ClaimKind.MERGE and not self._merges:
+            return False
+        now_s, key = self._clock.monotonic(), _key(claim)
+        self._done = {name: at for name, at in self._done.items() if now_s - at < LISTED_S}
+        return key not in self._done and self._not_before.get(key, 0.0) <= now_s
+
+    async def _transact(self, batch: tuple[Claim, ...]) -> bool:
+        now_s = self._clock.monotonic()
+        wait_s = self._submits.wait_s(now_s)
+        self._submits.take(now_s)
+        await asyncio.sleep(wait_s)
+        worth = format_units(sum(claim.worth for claim in batch))
+        try:
+            transaction = await self._client.transact(self._calls(batch), f"Settle {worth} pUSD")
+        except (VenueRejected, VenueUnavailable, VenueBusy) as error:
+            self._failed(batch, str(error))
+            return False
+        for claim in batch:
+            self._done[_key(claim)] = self._clock.monotonic()
+            self._failures.pop(_key(claim), None)
+        logger.bind(action="settlement").info("settled {} pUSD of {} markets: {}", worth, len(batch), transaction)
+        self._settled(Settled(at=self._clock.now_ms(), transaction=transaction, claims=batch))
+        return True
+
+    def _failed(self, batch: tuple[Claim, ...], why: str) -> None:
+        for claim in batch:
+            key = _key(claim)
+            count = self._failures[key] = self._failures.get(key, 0) + 1
+            wait_s = min(AGAIN_S_FIRST * 2 ** min(count - 1, 10), AGAIN_S_MAX)
+            self._not_before[key] = self._clock.monotonic() + wait_s
+        logger.bind(action="settlement").warning("a settlement of {} markets failed: {}", len(batch), why)
+
+    def _calls(self, batch: tuple[Claim, ...]) -> list[Any]:
+        calls: list[Any] = []
+        for claim in batch:
+            if claim.kind is ClaimKind.REDEEM:
+                calls += self._client.redeem_calls(claim.condition, claim.version, claim.shares)
+            else:
+                calls += self._client.merge_calls(claim.condition, claim.version, claim.shares[0])
+        return calls
+
+
+def _key(claim: Claim) -> tuple[ClaimKind, ConditionId]:
+    return claim.kind, claim.condition

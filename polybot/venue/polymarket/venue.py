@@ -1,0 +1,259 @@
+"""Polymarket as the floor's venue (venue/base.py): orders out by REST, what happens to them in by the user channel.
+
+An order is sent once and never again: its hash is known before it leaves, and whatever is not understood is looked up
+by that hash (D8).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from loguru import logger
+
+from polybot.clock import Clock
+from polybot.domain.errors import BadInput
+from polybot.domain.events import CancelRefused, MarketEvent, OrderRejected, VenueReply
+from polybot.domain.ids import MarketId, OrderId
+from polybot.domain.market import Market
+from polybot.domain.markets import MarketState
+from polybot.domain.order import CloseReason, OrderIntent
+from polybot.domain.units import Millis
+from polybot.risk.gate import Approved
+from polybot.venue.base import VenueBusy, VenueUnavailable
+from polybot.venue.polymarket.account_compare import hashes_of
+from polybot.venue.polymarket.client import AccountClient, Posted, VenueRejected, as_outage
+from polybot.venue.polymarket.client_signing import Signed
+from polybot.venue.polymarket.order_errors import Treatment, error_row
+from polybot.venue.polymarket.order_form import OrderForm, form_of
+from polybot.venue.polymarket.order_pace import Bucket, Pace
+from polybot.venue.polymarket.order_replies import SentOrder, TrackedOrder, account_of, parts_of
+from polybot.venue.polymarket.standing import Standing
+from polybot.venue.polymarket.wire_user import OrderSeen, TradeSeen
+
+LOOKUP_PATIENCE_MS = 30_000
+"""Orders have landed late after a call that seemed to fail (polymarket.md 8, 9); none later than this is known."""
+PACE_WAIT_S_MAX = 1.0
+"""An order that would have to wait longer for its turn is not sent."""
+TRACKED_MAX = 20_000
+"""Orders remembered; beyond it the oldest that are over are forgotten."""
+NO_ORDER = "0x" + "0" * 64
+"""No order has this hash: looked up to see whether the venue answers."""
+
+
+class PolymarketVenue:
+    """`market_of` knows the terms of every market that an open order may be of, or None."""
+
+    may_lose_replies = True
+    lookup_patience_ms = LOOKUP_PATIENCE_MS
+
+    def __init__(self, client: AccountClient, market_of: Callable[[MarketId], Market | None], clock: Clock) -> None:
+        self.client, self._market_of, self._clock = client, market_of, clock
+        self.standing = Standing()
+        self._pace = Pace()
+        self._replies: deque[VenueReply] = deque()
+        self._tracked: dict[str, TrackedOrder] = {}
+        self._hashes: dict[OrderId, str] = {}
+        self.balance_doubted = False
+        """An order was refused for want of balance or allowance: the venue's copy of ours may be stale."""
+        self.progressed_at = clock.monotonic()
+        """When the floor last asked what has happened, monotonic: the order heartbeat beats by it."""
+
+    # -- the protocol -------------------------------------------------------------------------------------------------
+
+    async def place(self, order: Approved, now: Millis) -> None:
+        intent = order.intent
+        try:
+            form, market = self._form(intent)
+            signed = await self.client.signer.sign(form)
+        except BadInput as error:
+            self._reject(intent, str(error))
+            return
+        tracked = self._track(_sent(intent, signed.hash, form, market))
+        if self.standing.stopped:
+            self._reject(intent, f"not sent: {self.standing.stopped}")
+        elif pause := self.standing.paused(self._clock.now_ms(), post_only=intent.post_only):
+            raise VenueBusy(pause)
+        else:
+            await self._turn(self._pace.orders)
+            await self._send(tracked, signed)
+
+    async def cancel(self, order: OrderId, now: Millis) -> None:
+        tracked = self._tracked.get(self._hashes.get(order, ""))
+        if tracked is None:
+            raise VenueUnavailable(f"{order} has not been looked up yet: its hash is not known here")
+        await self._turn(self._pace.cancels)
+        try:
+            refusal = await self.client.cancel(tracked.sent.hash)
+        except VenueRejected as error:
+            raise as_outage(error) from error
+        at = self._clock.now_ms()
+        if refusal is None:
+            self._replies += tracked.accept(at) + tracked.end(tracked.filled, CloseReason.CANCELLED, at)
+        else:
+            agent = tracked.intent.agent
+            self._replies.append(CancelRefused(at=at, agent=agent, order=order, text=refusal))
+
+    async def account_of(self, intent: OrderIntent) -> list[VenueReply] | None:
+        """By the hash that the intent itself gives, so that it can be asked after any crash."""
+        try:
+            form, market = self._form(intent)
+            order_hash = self.client.signer.hash_of(form)
+        except BadInput as error:
+            logger.bind(action="look_up").warning("{} cannot have been sent: {}", intent.id, error)
+            return None
+        sent = _sent(intent, order_hash, form, market)
+        seen = await self.client.order(order_hash)
+        trades = await self.client.trades(intent.decided_at, sent.condition)
+        ours = [trade for trade in trades if parts_of(trade, order_hash, sent.token)]
+        account = account_of(sent, seen, ours)
+        if account is not None:
+            self._catch_up(self._track(sent), seen, ours)
+        return account
+
+    async def reach(self) -> None:
+        await self.client.order(NO_ORDER)
+
+    def advance(self, now: Millis) -> list[VenueReply]:
+        self.progressed_at = self._clock.monotonic()
+        replies = list(self._replies)
+        self._replies.clear()
+        return replies
+
+    def observe(self, event: MarketEvent, state: MarketState | None) -> list[VenueReply]:
+        """The market does nothing to our orders that the venue does not tell."""
+        return []
+
+    # -- what the venue tells -----------------------------------------------------------------------------------------
+
+    def hear(self, event: OrderSeen | TradeSeen) -> bool:
+        """News from the user channel, or read; False where no order of ours that is known here is concerned."""
+        concerned = [self._tracked[name] for name in _names(event) if name in self._tracked]
+        for tracked in concerned:
+            self._replies += tracked.see_order(event) if isinstance(event, OrderSeen) else tracked.see_trade(event)
+        return bool(concerned)
+
+    def hash_of(self, intent: OrderIntent) -> str | None:
+        """The venue's name of an order, sent or not; None where its market is not known (any more)."""
+        try:
+            return self.client.signer.hash_of(self._form(intent)[0])
+        except (BadInput, VenueUnavailable):
+            return None
+
+    def adopt(self, intent: OrderIntent) -> str | None:
+        """Follow an order of ours again, one that our books have ended included; its hash, None where it has none."""
+        try:
+            form, market = self._form(intent)
+            order_hash = self.client.signer.hash_of(form)
+        except (BadInput, VenueUnavailable):
+            return None
+        self._track(_sent(intent, order_hash, form, market))
+        return order_hash
+
+    def open_orders(self) -> list[TrackedOrder]:
+        """What is followed here and not over."""
+        return [tracked for tracked in self._tracked.values() if not tracked.is_over]
+
+    # -- sending ------------------------------------------------------------------------------------------------------
+
+    async def _send(self, tracked: TrackedOrder, signed: Signed) -> None:
+        try:
+            posted = await self.client.post(signed)
+        except VenueRejected as error:
+            self._answered_no(tracked, error)
+        else:
+            self.standing.worked()
+            self._answered_yes(tracked, posted)
+
+    def _answered_yes(self, tracked: TrackedOrder, posted: Posted) -> None:
+        """Matches are the trades' to tell; a FOK or FAK order that was matched is over, and so is one matched whole."""
+        at = self._clock.now_ms()
+        self._replies += tracked.accept(at)
+        whole = posted.matched >= tracked.sent.shares
+        if posted.status == "matched" and posted.matched and (whole or not tracked.intent.time_in_force.rests):
+            self._replies += tracked.end(posted.matched, CloseReason.KILLED, at)
+
+    def _answered_no(self, tracked: TrackedOrder, error: VenueRejected) -> None:
+        """Raises VenueUnavailable where the order may have been taken, VenueBusy where it was not for now."""
+        at, row = self._clock.now_ms(), error_row(error.status, error.text)
+        match row.treatment:
+            case Treatment.ACCEPTED:
+                self._replies += tracked.accept(at) + tracked.end(0, CloseReason.KILLED, at)
+            case Treatment.REFUSED:
+                self.balance_doubted |= "not enough balance" in error.text.lower()
+                self._reject(tracked.intent, error.text)
+            case Treatment.LOOK_UP:
+                raise VenueUnavailable(f"{row.meaning} ({error})") from error
+            case Treatment.PAUSE:
+                post_only_taken = "post-only" in error.text.lower()
+                self.standing.pause(at, row.meaning, error.retry_after_s, post_only_taken=post_only_taken)
+                raise VenueBusy(f"{row.meaning} ({error})") from error
+            case Treatment.STOP:
+                self.standing.stop(at, f"{row.meaning} ({error})")
+                self._reject(tracked.intent, error.text)
+
+    def _reject(self, intent: OrderIntent, text: str) -> None:
+        at = self._clock.now_ms()
+        self._replies.append(OrderRejected(at=at, agent=intent.agent, order=intent.id, text=text))
+
+    async def _turn(self, bucket: Bucket) -> None:
+        """Wait for the rate limit, or raise VenueBusy where that would take too long."""
+        now_s, limits = self._clock.monotonic(), self.client.limits
+        if limits.remaining is not None and limits.remaining < 1 and limits.reset_s is not None:
+            wall_s = self._clock.now_ms() / 1000
+            bucket.empty_until(now_s, now_s + limits.reset_s - wall_s)
+            limits.remaining = None
+        wait_s = bucket.wait_s(now_s)
+        if wait_s > PACE_WAIT_S_MAX:
+            raise VenueBusy(f"the rate limit leaves no order for {wait_s:.1f} s: not sent")
+        bucket.take(now_s)
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+
+    # -- orders -------------------------------------------------------------------------------------------------------
+
+    def _form(self, intent: OrderIntent) -> tuple[OrderForm, Market]:
+        """Raises BadInput where the order cannot be signed, VenueUnavailable where its market is not known (any more).
+
+        Without the market's tokens the hash cannot be made, and an order must not be called unknown for that.
+        """
+        market = self._market_of(intent.market)
+        if market is None:
+            raise VenueUnavailable(f"the terms of {intent.market} are not known here: {intent.id} cannot be looked up")
+        return form_of(intent, market, self.client.wallet), market
+
+    def _track(self, sent: SentOrder) -> TrackedOrder:
+        known = self._tracked.get(sent.hash)
+        if known is None:
+            known = self._tracked[sent.hash] = TrackedOrder(sent)
+            self._hashes[sent.intent.id] = sent.hash
+            if len(self._tracked) > TRACKED_MAX:
+                self._forget()
+        return known
+
+    def _forget(self) -> None:
+        """The older half of what is over, or of everything where nothing is."""
+        over = [name for name, tracked in self._tracked.items() if tracked.is_over] or list(self._tracked)
+        for name in over[: len(over) // 2 + 1]:
+            self._hashes.pop(self._tracked.pop(name).intent.id, None)
+
+    def _catch_up(self, tracked: TrackedOrder, seen: OrderSeen | None, trades: Iterable[TradeSeen]) -> None:
+        """The look-up itself tells the floor: what the order has learned by it is not told again."""
+        for trade in trades:
+            tracked.see_trade(trade)
+        if seen is not None:
+            tracked.see_order(seen)
+
+
+def _sent(intent: OrderIntent, order_hash: str, form: OrderForm, market: Market) -> SentOrder:
+    return SentOrder(
+        intent=intent,
+        hash=order_hash,
+        token=form.token,
+        condition=form.condition,
+        shares=form.shares,
+        fees=market.fees,
+    )
+
+
+def _names(event: OrderSeen | TradeSeen) -> Iterable[str]:
+    return (event.hash,) if isinstance(event, OrderSeen) else sorted(hashes_of(event))

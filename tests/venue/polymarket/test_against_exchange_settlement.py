@@ -1,0 +1,101 @@
+"""Winners are redeemed and sets merged through the loopback exchange's relayer, until it is confirmed."""
+
+import pytest
+
+from polybot.domain.units import UNIT, Money, Price
+from polybot.venue.polymarket.account_settlement import ClaimKind, Settled
+from polybot.venue.polymarket.redeem import Redeemer
+from tests.venue.polymarket.order_rehearsal import CASH, DEPOSIT, PROXY, SAFE, Rehearsal, rehearsal
+
+KINDS = {"proxy": PROXY, "safe": SAFE, "deposit": DEPOSIT}
+"""An EOA pays its own gas by a chain that the exchange does not have."""
+
+
+def a_redeemer(at: Rehearsal) -> tuple[Redeemer, list[Settled]]:
+    settled: list[Settled] = []
+    return Redeemer(at.client, at.clock, settled.append), settled
+
+
+def give_sets(at: Rehearsal, dollars: int) -> None:
+    at.exchange.engine.split(at.account.address, at.listing.market.id, Money(dollars * UNIT), at.exchange.now())
+    at.exchange.publish()
+
+
+def resolve(at: Rehearsal, payout_up: int) -> None:
+    at.exchange.engine.resolve(at.listing.market.id, Price(payout_up), at.exchange.now())
+    at.exchange.publish()
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_sets_are_merged_and_winners_redeemed_for_every_gasless_wallet_and_version(kind, version):
+    async with rehearsal(wallet=KINDS[kind], version=version, streams=False) as at:
+        redeemer, settled = a_redeemer(at)
+        give_sets(at, 10)
+        assert await redeemer.look() == 1
+        assert (at.account.cash, at.holds) == (CASH, [0, 0])
+        give_sets(at, 20)
+        resolve(at, UNIT)
+        assert await redeemer.look() == 1
+        assert (at.account.cash, at.holds[0]) == (CASH, 0)
+        assert [(one.claims[0].kind, one.worth) for one in settled] == [
+            (ClaimKind.MERGE, 10 * UNIT),
+            (ClaimKind.REDEEM, 20 * UNIT),
+        ]
+        assert all(one.transaction.startswith("0x") for one in settled)
+
+
+async def test_sets_are_left_alone_where_merging_is_off():
+    async with rehearsal(wallet=SAFE, streams=False) as at:
+        give_sets(at, 10)
+        assert await Redeemer(at.client, at.clock, lambda settled: None, merges=False).look() == 0
+        assert at.holds == [10 * UNIT, 10 * UNIT]
+
+
+async def test_nothing_to_settle_submits_nothing():
+    async with rehearsal(wallet=SAFE, streams=False) as at:
+        redeemer, settled = a_redeemer(at)
+        assert await redeemer.look() == 0
+        assert settled == []
+
+
+async def test_a_transaction_that_fails_is_tried_again_later_until_it_is_confirmed():
+    async with rehearsal(wallet=DEPOSIT, streams=False) as at:
+        redeemer, settled = a_redeemer(at)
+        give_sets(at, 10)
+        resolve(at, 0)
+        await at.throw("relayer", failing=1)
+        assert await redeemer.look() == 0
+        assert at.account.cash == CASH - 10 * UNIT
+        assert await redeemer.look() == 0, "not at once"
+        redeemer._not_before.clear()
+        assert await redeemer.look() == 1
+        assert (at.account.cash, len(settled)) == (CASH, 1)
+
+
+async def test_what_has_been_confirmed_is_not_submitted_again_while_it_is_still_listed():
+    async with rehearsal(wallet=DEPOSIT, streams=False) as at:
+        redeemer, settled = a_redeemer(at)
+        give_sets(at, 10)
+        resolve(at, UNIT)
+        late = await at.client.positions("REDEEMABLE")
+        assert await redeemer.look() == 1
+
+        async def still_listed(status: str | None = None):
+            return late
+
+        at.client.positions = still_listed  # type: ignore[method-assign]
+        assert await redeemer.look() == 0
+        assert len(settled) == 1
+
+
+async def test_a_relayer_that_is_down_is_asked_again():
+    async with rehearsal(wallet=SAFE, streams=False) as at:
+        redeemer, _ = a_redeemer(at)
+        give_sets(at, 10)
+        resolve(at, UNIT)
+        await at.throw("relayer", down=True)
+        assert await redeemer.look() == 0
+        await at.throw("relayer", down=False)
+        redeemer._not_before.clear()
+        assert await redeemer.look() == 1
