@@ -9,7 +9,8 @@ import typer
 
 from polybot.cli.terminal import BottomLine
 from polybot.importing.registry import FORMATS, import_tape
-from polybot.storage.tape import TapeSummary, read_tape, tape_summary, verify_tape
+from polybot.storage.tape import TapeSummary, new_tape, read_tape, tape_summary, verify_tape
+from polybot.storage.tape_recording import joined, joined_header
 from polybot.web.json_form import utc_text
 
 app = typer.Typer(help="Recorded markets: look at tapes, check them, make them.", no_args_is_help=True)
@@ -47,6 +48,18 @@ def show(
     for _, event in zip(range(events), read_tape(tape, start=start, allow_unfinished=True), strict=False):
         line = {"event": type(event).__name__, **{name: getattr(event, name) for name in event.__struct_fields__}}
         sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+
+
+@app.command()
+def join(
+    destination: Annotated[Path, typer.Argument(help="The tape to write.")],
+    tapes: Annotated[list[Path], typer.Argument(help="Tapes of a recording, in order of time; unfinished ones too.")],
+) -> None:
+    """Make one whole tape of several, or of one that broke off."""
+    with new_tape(destination, joined_header(tapes)) as writer:
+        for event in joined(tapes):
+            writer.append(event)
+    typer.echo(_describe(tape_summary(destination)))
 
 
 @app.command()

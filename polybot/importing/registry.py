@@ -16,6 +16,7 @@ FORMATS = {
     "trades_20min": "BTC, ETH and SOL, 5 and 15 minutes, every trade and 5-level books",
     "tob_15m": "BTC and ETH 15-minute, best bid and ask only, with outcomes",
     "protocol": "raw frames as received: CLOB, RTDS, Binance, Coinbase",
+    "recorded": "the .frames file of a recording by PolyBot, read again",
 }
 """Each name is also the name of the module that reads it, which is loaded only when it is asked for."""
 

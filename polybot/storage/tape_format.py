@@ -15,6 +15,7 @@ import zstandard
 from polybot.domain.errors import BadInput
 from polybot.domain.events import MarketEvent
 from polybot.domain.market import Market
+from polybot.domain.units import Millis
 
 MAGIC = b"POLYTAPE"
 VERSION = 1
@@ -39,9 +40,11 @@ class TapeError(BadInput):
 
 
 class FrameKind(enum.IntEnum):
-    """2 is kept for raw frames as received (time, source, bytes), should a recorder want them beside the events."""
+    """A tape has events; frames as received and the traders' looks have files of their own (tape_blocks.py)."""
 
     EVENTS = 1
+    RAW = 2
+    LOOKS = 3
     HEADER = 16
     END = 17
 
@@ -51,6 +54,9 @@ class TapeHeader(msgspec.Struct, frozen=True, kw_only=True):
 
     `depth` is "full", "top20", "top5" or "best": how much of each book the source kept. `notes` says in plain
     sentences what was assumed where the source is silent.
+
+    A floor's recording besides: its `run`, which life of it (`session`, when that recorder was opened), the number its
+    first event had on that floor, and how many events stand before that one to say how the markets were (`preamble`).
     """
 
     name: str
@@ -64,6 +70,10 @@ class TapeHeader(msgspec.Struct, frozen=True, kw_only=True):
     has_receive_times: bool
     has_settlements: bool
     notes: list[str] = []
+    run: str = ""
+    session: Millis = Millis(0)
+    first_position: int = 1
+    preamble: int = 0
 
 
 class TapeTotals(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,45 @@
+"""The whole way: an exchange's sockets, a feed, a real Valkey, and two floors that hear of everything."""
+
+import asyncio
+import random
+
+from polybot.clock import SteadyClock
+from polybot.domain.book import BookState
+from polybot.feeding import run_feed
+from polybot.floor.feed_in import FeedIn
+from polybot.floor.feeder import Feeder, FeedPace
+from polybot.floor.listening import ListeningFloor
+from polybot.settings import FeedSettings, load_settings
+from polybot.storage.feed_line import FeedLine
+from tests.test_recording import exchange
+
+__all__ = ["exchange"]
+
+
+async def test_two_floors_on_one_feed_have_verified_books_of_an_open_window(exchange, redis_url):
+    settings = load_settings(exchange=exchange.url, feed=FeedSettings(series=["BTC-15m"], check_s=0))
+    stop, clock = asyncio.Event(), SteadyClock()
+    floors = [ListeningFloor(), ListeningFloor()]
+    pace = FeedPace(look_s=0.1, catalog_s=0.3)
+    feeders = [
+        Feeder(FeedIn(FeedLine(redis_url), clock), floor, clock, random.Random(number), pace=pace)
+        for number, floor in enumerate(floors)
+    ]
+    feeding = asyncio.create_task(run_feed(settings, redis_url, stop, lambda status: None))
+    listening = [asyncio.create_task(feeder.run(stop)) for feeder in feeders]
+    try:
+        async with asyncio.timeout(20):
+            while not all(has_a_verified_book(floor, clock) for floor in floors):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    finally:
+        stop.set()
+        await asyncio.gather(feeding, *listening)
+
+
+def has_a_verified_book(floor: ListeningFloor, clock: SteadyClock) -> bool:
+    now = clock.now_ms()
+    return any(
+        all(book.state is BookState.VERIFIED and book.age_ms(now) < 5_000 for book in state.books)
+        for state in floor.room.markets.by_id.values()
+        if state.market.window_start <= now < state.market.window_end
+    )

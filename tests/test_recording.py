@@ -1,0 +1,71 @@
+"""`polybot record` against a real server that speaks the venue's protocols, and what can be done with its files."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from polybot.domain.events import BookReplaced, MarketListed, ReferencePriced
+from polybot.exchange.exchange import Exchange
+from polybot.exchange.fast_clock import FastClock
+from polybot.exchange.core.model import Rules
+from polybot.exchange.recorded import recorded_windows
+from polybot.exchange.server import Server, create_app, serve
+from polybot.exchange.surroundings import Surroundings
+from polybot.exchange.timetable import plan_series
+from polybot.importing.registry import import_tape
+from polybot.paths import tapes_dir
+from polybot.recording import record_live
+from polybot.settings import FeedSettings, load_settings
+from polybot.storage.recorder import RecorderStatus
+from polybot.storage.tape import read_tape, verify_tape
+from polybot.storage.tape_blocks import read_frames
+from tests.builders import Floor, a_plan
+
+MINUTE_MS = 60_000
+
+
+@pytest.fixture
+async def exchange() -> AsyncIterator[Server]:
+    made = Exchange(FastClock(1.0), rules=Rules(), seed=1)
+    windows = recorded_windows(sorted(tapes_dir().glob("*.tape")))
+    around = Surroundings(made, plan_series(windows, ["BTC"], frame_ms=15 * MINUTE_MS, version="v1"))
+    server = await serve(create_app(made, [around.add_to]), "127.0.0.1", 0)
+    yield server
+    await server.close()
+
+
+async def test_everything_the_venue_says_is_on_disk_plays_and_can_be_read_again(exchange, tmp_path):
+    stop, folder = asyncio.Event(), tmp_path / "recordings"
+
+    def enough(status: RecorderStatus) -> None:
+        if status.events > 20 and status.frames > 20:
+            stop.set()
+
+    async with asyncio.timeout(20):
+        settings = load_settings(exchange=exchange.url, feed=FeedSettings(series=["BTC-15m"]))
+        status = await record_live(settings, folder, stop, enough)
+    assert (status.stopped, status.lost) == (None, 0)
+    (tape,), (frames,) = folder.glob("*.tape"), folder.glob("*.frames")
+    counts = verify_tape(tape).counts
+    assert {kind.__name__ for kind in (MarketListed, BookReplaced, ReferencePriced)} <= counts.keys()
+    assert {"gamma", "clob", "market", "rtds"} <= {frame.source for frame in read_frames(frames)}
+    Floor(a_plan()).play(*read_tape(tape))
+    assert twice_read(frames, tmp_path) == sorted_events(tape)
+
+
+def twice_read(frames: Path, folder: Path) -> list[str]:
+    """The frames decoded again: the same bytes each time, and the events the floor had."""
+    first, second = folder / "first.tape", folder / "second.tape"
+    import_tape("recorded", frames, first)
+    import_tape("recorded", frames, second)
+    assert first.read_bytes() == second.read_bytes()
+    return sorted_events(first)
+
+
+def sorted_events(tape: Path) -> list[str]:
+    """Without the time of receipt, which the feeder moves on where events wait for each other."""
+    return sorted(
+        str([getattr(e, name) for name in e.__struct_fields__ if name != "received"]) for e in read_tape(tape)
+    )
