@@ -35,8 +35,8 @@ from polybot.domain.events import (
     WindowRecorded,
 )
 from polybot.domain.ids import AgentId, FillId, MarketId, OrderId
-from polybot.domain.market import Market, Outcome
-from polybot.domain.order import OrderIntent
+from polybot.domain.market import Market, Outcome, Side
+from polybot.domain.order import OrderIntent, TimeInForce
 from polybot.domain.units import UNIT, Price
 from polybot.risk.limits import Limits
 
@@ -57,7 +57,7 @@ INVARIANTS = {
     "market_known": "no order to a market that is over, not yet open, unknown, or under unknown rules",
     "book_verified": "no order on a book that is contradicted, unverifiable or too old, or is not the exchange's",
     "limits_kept": "no order beyond the limits of trade, agent and floor, or while a pause is or must be in force",
-    "fills_fit": "no fill beyond its order's size or limit, and none counted twice",
+    "fills_fit": "no fill beyond its order's size, money or limit, and none counted twice",
     "window_recorded": "one record per agent and window, no more and no fewer",
     "settled_once": "every market settles once, by its true payout",
     "chain_whole": "the journal's chain of hashes is whole from its first row",
@@ -89,6 +89,12 @@ class OrderSeen(msgspec.Struct):
     accepted: bool = False
     closed: bool = False
 
+    def has_room(self, shares: int, cost: int, *, live: bool) -> bool:
+        """Whether it asked for so much more. At the real venue a FOK or FAK BUY spends its money, whatever it buys."""
+        intent = self.intent
+        by_money = live and intent.side is Side.BUY and intent.time_in_force in (TimeInForce.FOK, TimeInForce.FAK)
+        return self.spent + cost <= intent.cost_max and (by_money or self.filled + shares <= intent.shares)
+
 
 class FillSeen(msgspec.Struct):
     fact: FillMatched
@@ -103,6 +109,7 @@ class Invariants:
         """`payout_up` tells what a market truly pays, `books` what it truly showed, whatever the floor was told."""
         self.limits, self._payout_up, self._books = limits, payout_up, books
         self.seq = 0
+        self.live = False
         self.agents: dict[AgentId, Fold] = {}
         self.orders: dict[OrderId, OrderSeen] = {}
         self.open: dict[OrderId, OrderSeen] = {}
@@ -256,9 +263,9 @@ class Invariants:
         order = self._order(fact.order)
         if fact.fill in self.fills or fact.fill in self.fills_over:
             raise Violated("fills_fit", f"{fact.fill} is counted twice")
-        if order.filled + fact.shares > order.intent.shares or fact.price > order.intent.limit:
-            raise Violated("fills_fit", f"{fact.fill} is more, or dearer, than {fact.order} asked for")
         cost = -(-fact.price * fact.shares // UNIT) + fact.fee
+        if fact.price > order.intent.limit or not order.has_room(fact.shares, cost, live=self.live):
+            raise Violated("fills_fit", f"{fact.fill} is more, or dearer, than {fact.order} asked for")
         order.filled += fact.shares
         order.spent += cost
         self.fills[fact.fill] = FillSeen(fact, cost)
@@ -333,6 +340,7 @@ class Invariants:
             raise Violated("no_surprise", f"{fact.agent} crashed: {fact.text}")
 
     def _started(self, fact: RunStarted) -> None:
+        self.live = fact.mode == "live"
         self.breakers.calls.forget()
 
     def _paused(self, fact: TradingPaused) -> None:

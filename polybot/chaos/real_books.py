@@ -24,13 +24,14 @@ from polybot.domain.events import (
     OrderAccepted,
     OrderClosed,
     OrderRejected,
+    RunStarted,
     TradeAudited,
     TradeSettled,
     WindowRecorded,
 )
 from polybot.domain.ids import AgentId, FillId, MarketId, OrderId
 from polybot.domain.market import Outcome, Side
-from polybot.domain.order import CloseReason, OrderIntent
+from polybot.domain.order import CloseReason, OrderIntent, TimeInForce
 from polybot.domain.units import UNIT, Money, Price, notional_ceil, notional_floor
 
 Once = tuple[str, str]
@@ -57,6 +58,7 @@ class Retelling:
 
     def __init__(self) -> None:
         self._books = Books()
+        self._live = False
         self._told: Counter[Once] = Counter()
         self._intents: dict[OrderId, OrderIntent] = {}
         self._fills: dict[FillId, FillMatched] = {}
@@ -89,7 +91,9 @@ class Retelling:
             self._floor(seq, fact)
 
     def _floor(self, seq: int, fact: AnyFact) -> None:
-        if isinstance(fact, CapitalAllocated):
+        if isinstance(fact, RunStarted):
+            self._live = fact.mode == "live"
+        elif isinstance(fact, CapitalAllocated):
             self._traders.add(fact.agent)
             self._books.capital = Money(self._books.capital + fact.moved)
             self._move(fact.agent, fact.moved)
@@ -125,9 +129,18 @@ class Retelling:
         else:
             self._fills[fact.fill] = fact
             self._of_order[order].append(fact.fill)
-            filled = sum(self._fills[fill].shares for fill in self._of_order[order])
-            if order not in self._answered or filled > intent.shares:
-                self._find(seq, f"order {order} of {intent.shares} shares has fills of {filled}")
+            self._fits(seq, intent)
+
+    def _fits(self, seq: int, intent: OrderIntent) -> None:
+        """At the real venue a FOK or FAK BUY spends its money; all else, and all on paper, is a number of shares."""
+        order, fills = intent.id, [self._fills[fill] for fill in self._of_order[intent.id]]
+        filled = sum(fill.shares for fill in fills)
+        spent = sum(notional_ceil(fill.price, fill.shares) + fill.fee for fill in fills if fill.side is Side.BUY)
+        by_money = self._live and intent.side is Side.BUY and intent.time_in_force in (TimeInForce.FOK, TimeInForce.FAK)
+        if order not in self._answered or (filled > intent.shares and not by_money):
+            self._find(seq, f"order {order} of {intent.shares} shares has fills of {filled}")
+        if spent > intent.cost_max:
+            self._find(seq, f"order {order}, which may cost {intent.cost_max}, has fills for {spent}")
 
     def _final(self, seq: int, fact: FillConfirmed | FillFailed) -> None:
         if fact.fill not in self._fills:

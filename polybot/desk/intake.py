@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from polybot.desk.desk import Desk
+from polybot.desk.state import fill_cost
 from polybot.domain.events import (
     CancelRefused,
     FillConfirmed,
@@ -20,8 +21,7 @@ from polybot.domain.events import (
     VenueReply,
 )
 from polybot.domain.ids import AgentId, FillId, OrderId
-from polybot.domain.order import Closed, CloseReason, Intended, OrderState, Working
-from polybot.domain.units import Shares
+from polybot.domain.order import Closed, CloseReason, Intended, OrderState, Working, fits
 
 NOT_THERE = (CloseReason.NEVER_SENT, CloseReason.REJECTED)
 """An order that ended like this is nowhere, as far as we were told: should it turn up, it is a stray."""
@@ -43,13 +43,14 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
 class _Order:
     """An order as it will be once the facts found so far are applied."""
 
-    __slots__ = ("filled", "intended", "reason", "shares")
+    __slots__ = ("filled", "intended", "intent", "reason", "spent")
 
     def __init__(self, state: OrderState) -> None:
         self.intended = isinstance(state, Intended)
         self.reason = state.reason if isinstance(state, Closed) else None
         self.filled = 0 if isinstance(state, Intended) else int(state.filled)
-        self.shares = state.intent.shares
+        self.spent = 0 if isinstance(state, Intended) else int(state.spent)
+        self.intent = state.intent
 
 
 class Intake:
@@ -106,7 +107,8 @@ class Intake:
         fill = reply.fill
         if fill in self._matched or fill in desk.state.provisional or fill in desk.state.final:
             return
-        if order.filled + reply.shares > order.shares:
+        filled, spent = order.filled + reply.shares, order.spent + fill_cost(reply) + reply.fee
+        if not fits(order.intent, filled, spent):
             self.taken.doubtful.append(reply.order)
             self.taken.strangers.append(reply)
             return
@@ -116,7 +118,7 @@ class Intake:
         if order.intended:  # its acceptance is late or lost, and no longer needed
             order.intended = False
             self.taken.facts.append(OrderAccepted(at=reply.at, agent=reply.agent, order=reply.order))
-        order.filled = Shares(order.filled + reply.shares)
+        order.filled, order.spent = filled, spent
         self._matched.add(fill)
         self.taken.facts.append(reply)
 
@@ -136,7 +138,7 @@ class Intake:
         if reply.reason is CloseReason.NEVER_SENT and not order.intended:
             self.taken.doubtful.append(reply.order)  # it had been heard of, or was while this was found out
             return
-        if reply.reason is CloseReason.FILLED and order.filled < order.shares:
+        if reply.reason is CloseReason.FILLED and order.filled < order.intent.shares:
             self.taken.doubtful.append(reply.order)  # some of its fills are still to come
             return
         if order.intended and reply.reason is not CloseReason.NEVER_SENT:

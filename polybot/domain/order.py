@@ -82,6 +82,11 @@ class OrderIntent(msgspec.Struct, frozen=True, kw_only=True):
     proof: Proof
     expires_at: Millis | None = None
 
+    @property
+    def is_market_buy(self) -> bool:
+        """A FOK or FAK BUY gives pUSD: at a better price than was seen they bring more shares (polymarket.md 6.1)."""
+        return self.side is Side.BUY and not self.time_in_force.rests
+
 
 class Intended(msgspec.Struct, frozen=True, kw_only=True, tag="intended"):
     """Written down, perhaps sent, not yet answered."""
@@ -98,11 +103,15 @@ class Working(msgspec.Struct, frozen=True, kw_only=True, tag="working"):
 
 
 class Closed(msgspec.Struct, frozen=True, kw_only=True, tag="closed"):
-    """Nothing more will be matched; fills already matched may still be confirmed or fail, or be told of only now."""
+    """Nothing more will be matched; fills already matched may still be confirmed or fail, or be told of only now.
+
+    `filled` and `spent` as in Working: what is told of only now must fit with them.
+    """
 
     intent: OrderIntent
     reason: CloseReason
     filled: Shares
+    spent: Money
 
 
 OrderState = Intended | Working | Closed
@@ -114,26 +123,34 @@ def accept(order: OrderState) -> Working:
     return Working(intent=order.intent)
 
 
+def fits(intent: OrderIntent, filled: int, spent: int) -> bool:
+    """Whether the venue may have matched so much of an order in all, `spent` with fees.
+
+    A market BUY is bounded by its money alone, every other order by its shares. Failed fills count: the venue does not
+    give back to an order what failed of it.
+    """
+    return spent <= intent.cost_max if intent.is_market_buy else filled <= intent.shares
+
+
 def fill(order: OrderState, shares: Shares, spent: Money) -> Working | Closed:
-    """Count `shares` more as matched. Raises OrderError beyond the order's size: no fill exceeds what was asked.
+    """Count `shares` more as matched, and what was `spent` on them. Raises OrderError beyond what the order allows.
 
     A closed order stays closed: the venue matched before it closed, and its word of that came late (D8).
     """
     if isinstance(order, Intended):
         raise OrderError(f"{order.intent.id} was filled while {_name(order)}; only an accepted order can be")
-    filled = order.filled + shares
-    if shares <= 0 or filled > order.intent.shares:
-        raise OrderError(f"{order.intent.id}: a fill of {shares} would make {filled} of {order.intent.shares}")
-    if isinstance(order, Closed):
-        return msgspec.structs.replace(order, filled=Shares(filled))
-    return Working(intent=order.intent, filled=Shares(filled), spent=Money(order.spent + spent))
+    intent, filled, paid = order.intent, Shares(order.filled + shares), Money(order.spent + spent)
+    if shares <= 0 or not fits(intent, filled, paid):
+        made = f"{filled} of {intent.shares} for {paid} of {intent.cost_max}"
+        raise OrderError(f"{intent.id}: a fill of {shares} for {spent} would make {made}")
+    return msgspec.structs.replace(order, filled=filled, spent=paid)
 
 
 def close(order: OrderState, reason: CloseReason) -> Closed:
     if isinstance(order, Closed):
         raise OrderError(f"{order.intent.id} was closed twice: {order.reason}, then {reason}")
-    filled = order.filled if isinstance(order, Working) else Shares(0)
-    return Closed(intent=order.intent, reason=reason, filled=filled)
+    working = order if isinstance(order, Working) else Working(intent=order.intent)
+    return Closed(intent=order.intent, reason=reason, filled=working.filled, spent=working.spent)
 
 
 def _name(order: OrderState) -> str:

@@ -40,6 +40,7 @@ from polybot.risk.audit_orders import AgentBooks, AuditedOrder, FillRecord, Fill
 from polybot.risk.audit_rules import Rule, Standing, finding, judge_intent, plain
 from polybot.risk.limits import Limits
 
+LIVE = "live"
 ORDERS_KEPT_MAX = 1_000
 """Finished orders remembered, so that a late or second fact about one is named for what it is."""
 MARKETS_KEPT_MAX = 2_000
@@ -62,6 +63,7 @@ class Auditor(msgspec.Struct, kw_only=True):
 
     limits: Limits = msgspec.field(default_factory=Limits)
     capital: Money | None = None
+    live: bool = False
     funds: int = 0
     pnl: int = 0
     exposure: int = 0
@@ -90,7 +92,7 @@ class Auditor(msgspec.Struct, kw_only=True):
             case TradingResumed():
                 self.pauses.pop(_pause_key(fact), None)
             case RunStarted():
-                self.capital = fact.capital
+                self.capital, self.live = fact.capital, fact.mode == LIVE
             case RunEnded(finished=True):
                 return self._end(fact.at)
             case _:
@@ -118,7 +120,7 @@ class Auditor(msgspec.Struct, kw_only=True):
             known.add(finding(Rule.ORDER_TWICE, f"{intent.id} was intended again"))
             return self._verdicts(known, fact.at)
         market = self.markets.get(intent.market)
-        order = AuditedOrder(intent=intent, market=market)
+        order = AuditedOrder(intent=intent, market=market, live=self.live)
         if fact.agent != intent.agent:
             order.add(finding(Rule.WRONG_AGENT, f"{fact.agent} wrote down an order of {intent.agent}"))
         if market is None:
@@ -282,7 +284,7 @@ def _close(order: AuditedOrder, reason: CloseReason) -> None:
             order.add(finding(Rule.ORDER_LIFE, f"closed again as {reason}, after {order.closed}"))
         return
     order.closed = reason
-    for text in judge_close(order.intent, reason, order.matched):
+    for text in judge_close(order.asked, reason, order.matched.shares):
         order.add(text)
 
 
@@ -294,7 +296,7 @@ def _match(order: AuditedOrder, fact: FillMatched) -> None:
         order.add(finding(Rule.FILL_AFTER_CLOSE, f"{fact.fill} was matched after the order was {order.closed}"))
     elif not order.accepted:
         order.add(finding(Rule.FILL_BEFORE_ACCEPTANCE, f"{fact.fill} was matched before the venue had the order"))
-    for text in judge_fill(fact, order.intent, order.market, order.matched):
+    for text in judge_fill(fact, order.asked, order.market, order.matched):
         order.add(text)
     order.fills[fact.fill] = FillRecord.of(fact)
 

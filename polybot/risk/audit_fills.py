@@ -6,8 +6,9 @@ import msgspec
 
 from polybot.domain.events import FillMatched, Liquidity, TradeSettled
 from polybot.domain.market import Market, Outcome, Side
+from polybot.domain.market_buy import market_buy_of
 from polybot.domain.order import CloseReason, OrderIntent, TimeInForce
-from polybot.domain.units import UNIT, Money, Price, notional_ceil, notional_floor
+from polybot.domain.units import LOT, UNIT, Money, Price, notional_ceil, notional_floor
 from polybot.risk.audit_rules import Rule, finding, plain
 
 
@@ -23,24 +24,43 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
         return self.cost + self.fees
 
 
-def judge_fill(fill: FillMatched, intent: OrderIntent, market: Market | None, matched_before: int) -> Iterator[str]:
-    """One fill against the order it belongs to; `matched_before` counts the order's earlier shares, failed ones too."""
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """An order as its fills are held to it.
+
+    `by_money`: a market BUY at a live venue, which spends its pUSD and brings what shares they buy (polymarket.md 6.1).
+    The paper venue gives every order its shares.
+    """
+
+    intent: OrderIntent
+    by_money: bool = False
+
+
+def judge_fill(fill: FillMatched, asked: Asked, market: Market | None, before: Totals) -> Iterator[str]:
+    """One fill against the order it belongs to; `before` is what was matched of it earlier, failed fills too."""
+    intent = asked.intent
     terms = (fill.market, fill.outcome, fill.side)
     if terms != (intent.market, intent.outcome, intent.side):
         text = f"{fill.fill} is a {fill.side} of {fill.outcome.name} in {fill.market}, not what the order says"
         yield finding(Rule.FILL_TERMS, text)
     if not 0 < fill.price < UNIT or _worse(fill.price, intent):
         yield finding(Rule.FILL_PRICE, f"{fill.fill} at {plain(fill.price)}, the limit is {plain(intent.limit)}")
-    matched = matched_before + fill.shares
-    if fill.shares <= 0 or matched > intent.shares:
-        text = f"{fill.fill} of {plain(fill.shares)} makes {plain(matched)} of {plain(intent.shares)} shares"
-        yield finding(Rule.FILL_SIZE, text)
+    yield from _judge_size(fill, asked, before)
     if fill.shares > fill.available:
         text = f"{fill.fill} took {plain(fill.shares)} shares where there were {plain(fill.available)}"
         yield finding(Rule.FILL_AVAILABLE, text)
     yield from _judge_liquidity(fill, intent)
     if market is not None:
         yield from _judge_fill_in_market(fill, market)
+
+
+def _judge_size(fill: FillMatched, asked: Asked, before: Totals) -> Iterator[str]:
+    matched, whole = before.shares + fill.shares, asked.intent.shares
+    spent, most = before.spent + fill_cost(fill) + fill.fee, asked.intent.cost_max
+    if fill.shares <= 0 or (matched > whole and not asked.by_money):
+        text = f"{fill.fill} of {plain(fill.shares)} makes {plain(matched)} of {plain(whole)} shares"
+        yield finding(Rule.FILL_SIZE, text)
+    if asked.by_money and spent > most:
+        yield finding(Rule.FILL_SIZE, f"{fill.fill} makes ${plain(spent)} spent of ${plain(most)} at most")
 
 
 def _judge_liquidity(fill: FillMatched, intent: OrderIntent) -> Iterator[str]:
@@ -60,14 +80,19 @@ def _judge_fill_in_market(fill: FillMatched, market: Market) -> Iterator[str]:
         yield finding(Rule.FILL_AFTER_WINDOW, f"{fill.fill} was matched {late} ms after the window's end")
 
 
-def judge_close(intent: OrderIntent, reason: CloseReason, matched: int) -> Iterator[str]:
-    """How an order ended against the shares that were matched, those that failed later included."""
-    whole = matched == intent.shares
+def judge_close(asked: Asked, reason: CloseReason, matched: int) -> Iterator[str]:
+    """How an order ended against the shares that were matched, those that failed later included.
+
+    Where money is spent the whole is what it buys at the limit at least, less what rounding each fill may take.
+    """
+    intent = asked.intent
+    whole = matched >= intent.shares if asked.by_money else matched == intent.shares
+    all_of_it = market_buy_of(intent).shares - LOT if asked.by_money else intent.shares
     if (reason is CloseReason.FILLED) is not whole:
         text = f"closed as {reason} with {plain(matched)} of {plain(intent.shares)} shares matched"
         yield finding(Rule.CLOSE_REASON, text)
-    if intent.time_in_force is TimeInForce.FOK and matched and not whole:
-        text = f"a fill-or-kill order got {plain(matched)} of {plain(intent.shares)} shares"
+    if intent.time_in_force is TimeInForce.FOK and 0 < matched < all_of_it:
+        text = f"a fill-or-kill order got {plain(matched)} of {plain(all_of_it)} shares"
         yield finding(Rule.ALL_OR_NOTHING, text)
 
 

@@ -8,7 +8,7 @@ from polybot.domain.events import FillMatched
 from polybot.domain.ids import FillId
 from polybot.domain.market import Market
 from polybot.domain.order import CloseReason, OrderIntent
-from polybot.risk.audit_fills import Totals, fill_cost
+from polybot.risk.audit_fills import Asked, Totals, fill_cost
 
 FINDINGS_PER_ORDER_MAX = 50
 """An order with more is wrong beyond doubt; further findings are dropped, so that a corrupt stream fills no memory."""
@@ -46,10 +46,14 @@ class FillRecord(msgspec.Struct, kw_only=True):
 
 
 class AuditedOrder(msgspec.Struct, kw_only=True):
-    """An order under audit. `market` is its terms when intended; `findings_told` how many a verdict has told of."""
+    """An order under audit. `market` is its terms when intended; `findings_told` how many a verdict has told of.
+
+    `live`: it was intended on a floor that trades at the real venue.
+    """
 
     intent: OrderIntent
     market: Market | None
+    live: bool = False
     accepted: bool = False
     closed: CloseReason | None = None
     settled: bool = False
@@ -76,9 +80,13 @@ class AuditedOrder(msgspec.Struct, kw_only=True):
         return self.total(FillState.PENDING, FillState.CONFIRMED)
 
     @property
-    def matched(self) -> int:
-        """Shares ever matched, those that failed later included: the venue does not give them back to the order."""
-        return self.total(*FillState).shares
+    def asked(self) -> Asked:
+        return Asked(intent=self.intent, by_money=self.live and self.intent.is_market_buy)
+
+    @property
+    def matched(self) -> Totals:
+        """All that was ever matched, what failed later included: the venue does not give it back to the order."""
+        return self.total(*FillState)
 
     @property
     def pending(self) -> int:
@@ -91,7 +99,7 @@ class AuditedOrder(msgspec.Struct, kw_only=True):
             return 0
         deployed = self.standing.spent
         if self.closed is None:
-            deployed += max(self.intent.cost_max - self.total(*FillState).spent, 0)
+            deployed += max(self.intent.cost_max - self.matched.spent, 0)
         return deployed
 
     @property

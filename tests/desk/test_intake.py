@@ -25,8 +25,8 @@ from polybot.domain.events import (
 )
 from polybot.domain.ids import AgentId, OrderId
 from polybot.domain.ledger import CASH
-from polybot.domain.order import Closed, CloseReason, Intended, OrderIntent, Working
-from polybot.domain.units import Millis
+from polybot.domain.order import Closed, CloseReason, Intended, OrderIntent, TimeInForce, Working
+from polybot.domain.units import Millis, Money
 from polybot.risk.limits import Limits
 from tests.builders import a_plan
 from tests.desk.worlds import seeds
@@ -39,12 +39,12 @@ Kind = TypeVar("Kind", bound=Fact)
 class Day:
     """A room with intents in it, and the venue's words on them as they really happened; nothing delivered yet."""
 
-    def __init__(self, *, orders: int = 1, size: str = "20") -> None:
+    def __init__(self, *, orders: int = 1, size: str = "20", tif: TimeInForce = TimeInForce.FAK) -> None:
         self.story = Story()
         self.room = TradingRoom([a_plan("scripted")], Limits())
         self.story.agent(AGENT, "1000")
         market = self.story.opened(a_market())
-        self.intents = [self.story.intent(AGENT, market, size=size) for _ in range(orders)]
+        self.intents = [self.story.intent(AGENT, market, size=size, tif=tif) for _ in range(orders)]
         for fact in self.story.facts:
             self.room.apply(fact)
         self.begun = len(self.story.facts)
@@ -66,8 +66,8 @@ class Day:
         self.story.accepted(self.intent)
         return self._last(OrderAccepted)
 
-    def matched(self, size: str = "20") -> FillMatched:
-        return self.story.matched(self.intent, size, "0.54")
+    def matched(self, size: str = "20", at_price: str = "0.54") -> FillMatched:
+        return self.story.matched(self.intent, size, at_price)
 
     def confirmed(self, fill: FillMatched) -> FillConfirmed:
         self.story.confirmed_fill(fill)
@@ -120,7 +120,8 @@ def test_a_fill_told_of_after_its_order_was_closed_is_booked() -> None:
     day.hear(day.accepted(), day.closed(CloseReason.KILLED))
     fill = day.matched("7")
     assert day.hear(fill).facts == [fill]
-    assert day.order == Closed(intent=day.intent, reason=CloseReason.KILLED, filled=shares("7"))
+    spent = Money(paid(fill))
+    assert day.order == Closed(intent=day.intent, reason=CloseReason.KILLED, filled=shares("7"), spent=spent)
     assert day.desk.exposure == paid(fill)
 
 
@@ -223,15 +224,76 @@ def test_a_rejection_of_an_order_that_was_accepted_fits_nothing() -> None:
 
 
 def test_a_fill_beyond_what_was_asked_is_refused_and_shown_to_a_person() -> None:
-    day = Day()
+    day = Day(tif=TimeInForce.GTC)
     day.hear(day.accepted(), day.matched("15"))
     beyond = day.matched("6")
     assert day.hear(beyond) == Taken(doubtful=[day.intent.id], strangers=[beyond])
     assert day.hear(fitting := day.matched("5")).facts == [fitting]
 
 
-def test_two_fills_in_one_breath_do_not_get_past_the_size_together() -> None:
+@pytest.mark.parametrize("tif", [TimeInForce.FOK, TimeInForce.FAK])
+def test_a_market_buy_that_brings_more_shares_for_its_money_is_booked_whole(tif: TimeInForce) -> None:
+    day = Day(tif=tif)
+    fill = day.matched("22", "0.48")
+    closed = day.closed(CloseReason.FILLED)
+    assert day.hear(day.accepted(), fill, closed).facts[1:] == [fill, closed]
+    assert day.desk.reserved == 0
+    day.hear(day.confirmed(fill))
+    assert day.desk.cash == money("1000") - paid(fill)
+    assert day.desk.holdings[day.intent.id].shares == shares("22")
+
+
+def test_so_is_what_it_brought_and_is_told_of_after_the_close_within_the_same_money() -> None:
     day = Day()
+    day.hear(day.accepted(), day.matched("18", "0.48"), day.closed(CloseReason.KILLED))
+    late, beyond = day.matched("4", "0.48"), day.matched("2", "0.48")
+    assert day.hear(late).facts == [late]
+    assert day.hear(beyond) == Taken(doubtful=[day.intent.id], strangers=[beyond])
+
+
+def test_a_market_buy_that_cost_more_than_was_reserved_is_refused_and_shown_to_a_person() -> None:
+    day = Day()
+    day.hear(day.accepted(), day.matched("15"))
+    beyond = day.matched("6")
+    assert paid(beyond) > day.desk.reserved > 0
+    assert day.hear(beyond) == Taken(doubtful=[day.intent.id], strangers=[beyond])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 3_000), st.integers(1, 55), st.booleans()), min_size=1, max_size=12),
+    st.integers(0, 12),
+)
+def test_any_fills_of_a_market_buy_within_its_money_are_booked_and_the_money_adds_up(
+    fills: list[tuple[int, int, bool]], told_late: int
+) -> None:
+    """Sizes in hundredths of a share, prices in cents; some fail on chain."""
+    day = Day()
+    day.hear(day.accepted())
+    stood = matched = bought = 0
+    for number, (size, cents, fails) in enumerate(fills):
+        if number == told_late:
+            day.hear(day.closed(CloseReason.KILLED))
+        fill = day.matched(f"{size // 100}.{size % 100:02d}", f"0.{cents:02d}")
+        if matched + paid(fill) > day.intent.cost_max:
+            assert day.hear(fill).strangers == [fill]
+            continue
+        assert day.hear(fill).facts == [fill]
+        assert 0 <= day.desk.reserved <= day.intent.cost_max
+        assert day.desk.exposure <= day.intent.cost_max
+        day.hear(day.failed(fill) if fails else day.confirmed(fill))
+        matched += paid(fill)
+        stood, bought = (stood, bought) if fails else (stood + paid(fill), bought + fill.shares)
+    assert day.desk.ledger.total(CASH) == 0
+    assert day.desk.cash == money("1000") - stood
+    assert sum(holding.shares for holding in day.desk.holdings.values()) == bought
+    assert day.desk.invested == stood
+    assert not isinstance(day.order, Intended)
+    assert day.order.spent == matched
+
+
+def test_two_fills_in_one_breath_do_not_get_past_the_size_together() -> None:
+    day = Day(tif=TimeInForce.GTC)
     one, other = day.matched("15"), day.matched("15")
     taken = day.hear(one, other)
     assert taken.facts[1:] == [one]

@@ -14,6 +14,7 @@ from polybot.domain.events import (
     MarketOpened,
     OrderAccepted,
     OrderRejected,
+    RunStarted,
     SystemNoted,
     TradeAudited,
     TradeSettled,
@@ -22,7 +23,7 @@ from polybot.domain.events import (
 )
 from polybot.domain.ids import AgentId, OrderId
 from polybot.domain.market import Outcome
-from polybot.domain.order import CloseReason
+from polybot.domain.order import CloseReason, TimeInForce
 from polybot.domain.units import Millis, Money
 from polybot.risk.audit import ORDERS_KEPT_MAX, Auditor
 from polybot.risk.audit_orders import FINDINGS_PER_ORDER_MAX
@@ -217,6 +218,70 @@ def test_recomputed_cash_is_the_stories_to_the_last_millionth(
     assert auditor.pnl == story.pnl == sum(story.cash.values()) - money("900")
     texts = found(story.facts)
     assert all(text.startswith(("agent_capital", "floor_capital")) for text in texts), texts
+
+
+def a_bought_story(
+    size: str, at_price: str, reason: CloseReason, tif: TimeInForce = TimeInForce.FAK, mode: str = "live"
+) -> list[AnyFact]:
+    """20 shares were meant at 0.55 and 0.54 were seen: $10.60 are given for them, which buy 19.27 at the limit."""
+    story = Story()
+    story.agent(MOMENTUM, "900")
+    market = story.opened(a_market())
+    order = story.intent(MOMENTUM, market, tif=tif)
+    story.accepted(order)
+    fill = story.matched(order, size, at_price)
+    story.closed(order, reason)
+    story.confirmed_fill(fill)
+    story.settled(market, "1")
+    return changed(RunStarted, mode=mode)(story.ended())
+
+
+MARKET_ORDERS = (TimeInForce.FOK, TimeInForce.FAK)
+FILLED, KILLED = CloseReason.FILLED, CloseReason.KILLED
+
+
+@pytest.mark.parametrize("tif", MARKET_ORDERS)
+@pytest.mark.parametrize(("size", "at_price", "reason"), [("22.08", "0.48", FILLED), ("19.27", "0.55", KILLED)])
+def test_a_live_market_buy_may_bring_more_or_less_than_was_meant_for_its_money(
+    size: str, at_price: str, reason: CloseReason, tif: TimeInForce
+) -> None:
+    assert found(a_bought_story(size, at_price, reason, tif)) == []
+
+
+def test_on_paper_it_is_held_to_its_shares() -> None:
+    (text,) = found(a_bought_story("22.08", "0.48", FILLED, mode="paper"))[:1]
+    assert text.startswith(Rule.FILL_SIZE)
+    texts = found(a_bought_story("19.27", "0.55", KILLED, TimeInForce.FOK, mode="paper"))
+    assert [text.split(":")[0] for text in texts] == [Rule.ALL_OR_NOTHING]
+
+
+@pytest.mark.parametrize("tif", MARKET_ORDERS)
+def test_a_live_market_buy_that_spent_more_than_was_reserved_is_found_out(tif: TimeInForce) -> None:
+    texts = found(a_bought_story("23", "0.48", FILLED, tif))
+    assert [text.split(":")[0] for text in texts] == [Rule.FILL_SIZE, Rule.COST_PAID]
+
+
+def test_a_live_resting_order_is_held_to_its_shares() -> None:
+    assert any(
+        text.startswith(Rule.FILL_SIZE) for text in found(a_bought_story("20.01", "0.54", FILLED, TimeInForce.GTC))
+    )
+
+
+def test_a_live_fill_or_kill_order_that_did_not_spend_its_money_is_found_out() -> None:
+    texts = found(a_bought_story("19.25", "0.55", KILLED, TimeInForce.FOK))
+    assert [text.split(":")[0] for text in texts] == [Rule.ALL_OR_NOTHING]
+
+
+def test_the_end_of_a_live_market_buy_is_still_told_by_its_shares() -> None:
+    for size, at_price, reason in (("22.08", "0.48", KILLED), ("19.27", "0.55", FILLED)):
+        (text,) = found(a_bought_story(size, at_price, reason))
+        assert text.startswith(Rule.CLOSE_REASON)
+
+
+def test_an_order_of_no_possible_price_gives_findings_at_a_live_venue_too() -> None:
+    for limit in ("0", "1"):
+        facts = intent(limit=price(limit))(a_bought_story("20", "0.54", FILLED))
+        assert any(text.startswith(Rule.PRICE_RANGE) for text in found(facts))
 
 
 def test_nothing_is_remembered_without_bound() -> None:

@@ -10,7 +10,8 @@ import pytest
 from polybot.domain.events import AnyFact, MarketOpened
 from polybot.domain.fees import NO_FEES, FeeSchedule
 from polybot.domain.market import Market
-from polybot.domain.order import OrderIntent
+from polybot.domain.order import OrderIntent, TimeInForce
+from polybot.domain.units import Shares
 from polybot.importing.terms import _FEES_2026_01, _FEES_STRUCTURE_V2, FEES_CRYPTO_V2
 from polybot.risk.known_terms import RULE_SETS
 from polybot.storage.journal import Journal
@@ -56,6 +57,23 @@ async def test_a_floor_that_lies_about_its_proof_is_refused(
     with pytest.raises(ProjectionStoppedError, match=constraint):
         await projecting.tell([facts.opened(), facts.intended(intent_with(**proof))])
     assert await orders(pool) == 0
+
+
+@pytest.mark.parametrize("tif", list(TimeInForce))
+async def test_only_a_market_buy_is_filled_beyond_its_size(
+    projecting: Projecting, pool: asyncpg.Pool, tif: TimeInForce
+) -> None:
+    """It gives pUSD: a better price than was seen brings more shares."""
+    expires_at = facts.at(90) if tif is TimeInForce.GTD else None
+    order = msgspec.structs.replace(facts.intent(), time_in_force=tif, expires_at=expires_at)
+    more = Shares(order.shares + 1)
+    told = [facts.opened(), facts.intended(order), facts.accepted(order), facts.matched(order, shares=more)]
+    if tif.rests:
+        with pytest.raises(ProjectionStoppedError, match="orders_filled_within_size"):
+            await projecting.tell(told)
+    else:
+        await projecting.tell(told)
+        assert await pool.fetchval("SELECT filled > shares FROM orders")
 
 
 async def test_an_unknown_rule_is_refused_though_the_market_has_it(projecting: Projecting, pool: asyncpg.Pool) -> None:

@@ -10,7 +10,6 @@ from polybot.venue.base import VenueUnavailable
 from polybot.venue.polymarket.account import AccountWatch
 from polybot.venue.polymarket.account_compare import (
     UnknownOrderRule,
-    after_merges,
     compare,
     elsewhere_at_first,
     rule_for,
@@ -122,12 +121,6 @@ def test_books_that_changed_during_a_reading_allow_both():
     assert [(one.least, one.most) for one in settled.holdings] == [(0, 10_000_000)]
 
 
-def test_merged_sets_are_money_that_no_desk_has_yet():
-    merged = after_merges(BOOKS, {HOLDING.market: Shares(4_000_000)})
-    assert (merged.cash_least, merged.cash_most) == (94_000_000, 99_000_000)
-    assert [(one.least, one.most) for one in merged.holdings] == [(-4_000_000, 6_000_000)]
-
-
 @pytest.mark.parametrize(
     ("name", "condition", "rule"),
     [
@@ -228,15 +221,6 @@ async def test_an_account_that_cannot_be_read_changes_nothing():
         assert not await watched.watch.look()
         assert watched.watch.read_at is None
         assert watched.watch.unexplained == ()
-
-
-async def test_the_first_comparison_finds_out_what_of_the_wallet_is_not_the_floors():
-    async with a_venue() as (desk, venue):
-        watched = Watched(venue)
-        watched.books = msgspec.structs.replace(PAID, elsewhere=None)
-        desk.balances[""] = 350_000_000
-        assert await watched.watch.look()
-        assert watched.watch.elsewhere == 250_000_000
 
 
 # -- geoblock ---------------------------------------------------------------------------------------------------------
