@@ -23,7 +23,7 @@ from polybot.risk.limits import Limits
 from polybot.venue.fill_models import VenueModel
 from polybot.venue.matching import Simulator, SimulatorState, new_simulator_state
 
-MEMORY_VERSION = 3
+MEMORY_VERSION = 4
 """Raise it when the form of FloorMemory changes: older checkpoints are then passed over for the journal."""
 
 

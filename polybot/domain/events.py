@@ -354,6 +354,21 @@ class SystemNoted(Fact, frozen=True, kw_only=True):
     text: str
 
 
+class WalletMove(enum.StrEnum):
+    OPENED = "opened"
+    REDEEMED = "redeemed"
+    MERGED = "merged"
+
+
+class WalletMoved(Fact, frozen=True, kw_only=True):
+    """`amount` pUSD came from shares of `market` (None: not the floor's). OPENED: so much there is not the floor's."""
+
+    kind: WalletMove
+    market: MarketId | None
+    amount: Money
+    transaction: str = ""
+
+
 FloorFact = (
     RunStarted
     | RunEnded
@@ -371,6 +386,7 @@ FloorFact = (
     | BooksAudited
     | MetricsRecorded
     | SystemNoted
+    | WalletMoved
 )
 AnyFact = VenueReply | FloorFact
 

@@ -25,6 +25,7 @@ from polybot.domain.events import (
     TradingPaused,
     TradingResumed,
     Verdict,
+    WalletMoved,
     WindowRecorded,
 )
 from polybot.domain.market import Outcome
@@ -90,6 +91,8 @@ def in_words(fact: AnyFact) -> Told | None:  # noqa: C901, PLR0911, PLR0912  one
         case BooksAudited(passed=False):
             said, found = format_units(fact.desk_cash), format_units(fact.recomputed_cash)
             return "ERROR", "books_differ", f"{fact.agent} has {said} in cash, its fills give {found}"
+        case WalletMoved():
+            return "INFO", "wallet", f"{fact.kind} {format_units(fact.amount)} pUSD of {fact.market or 'elsewhere'}"
         case _:
             return None
 

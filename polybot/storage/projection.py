@@ -34,6 +34,7 @@ CHANGES: dict[type[AnyFact], Callable[[int, Any], list[Change]]] = {
     events.BooksAudited: floor.books_audited,
     events.MetricsRecorded: floor.metrics,
     events.SystemNoted: floor.noted,
+    events.WalletMoved: floor.wallet_moved,
 }
 
 

@@ -16,6 +16,8 @@ from polybot.domain.events import (
     TradeAudited,
     TradingPaused,
     TradingResumed,
+    WalletMove,
+    WalletMoved,
     WindowRecorded,
 )
 from polybot.domain.ledger import CASH
@@ -196,3 +198,16 @@ def resumed(seq: int, fact: TradingResumed) -> list[Change]:
 def noted(seq: int, fact: SystemNoted) -> list[Change]:
     arguments = (seq, as_moment(fact.at), fact.severity.value, as_text(fact.component), as_text(fact.text))
     return [Change(sql.ADD_EVENT, arguments)]
+
+
+def wallet_moved(seq: int, fact: WalletMoved) -> list[Change]:
+    arguments = (seq, as_moment(fact.at), Severity.INFO.value, "wallet", as_text(_wallet_words(fact)))
+    return [Change(sql.ADD_EVENT, arguments)]
+
+
+def _wallet_words(fact: WalletMoved) -> str:
+    amount = f"{format_units(fact.amount)} pUSD"
+    if fact.kind is WalletMove.OPENED:
+        return f"{amount} of the wallet are not the floor's"
+    by = f" in {fact.transaction}" if fact.transaction else ""
+    return f"{fact.kind} {amount} of {fact.market or 'shares that are not of this floor'}{by}"

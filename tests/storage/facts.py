@@ -189,5 +189,9 @@ def one_of_each() -> list[AnyFact]:
         ),
         announced(floor, events.AgentState.CRASHED, "ZeroDivisionError"),
         note(91, events.Severity.CRITICAL),
+        events.WalletMoved(at=at(92), kind=events.WalletMove.OPENED, market=None, amount=dollars(500)),
+        events.WalletMoved(
+            at=at(93), kind=events.WalletMove.REDEEMED, market=market().id, amount=dollars(10), transaction="0xabc"
+        ),
         events.RunEnded(at=at(99), reason="the tape is over", finished=True),
     ]  # fmt: skip

@@ -111,6 +111,20 @@ async def test_trouble_of_every_kind_is_found_in_system_events(projecting: Proje
     ]
 
 
+async def test_what_happened_to_the_wallet_is_found_in_system_events(
+    projecting: Projecting, pool: asyncpg.Pool
+) -> None:
+    moves = [fact for fact in facts.one_of_each() if isinstance(fact, events.WalletMoved)]
+    elsewhere = events.WalletMoved(at=facts.at(94), kind=events.WalletMove.MERGED, market=None, amount=facts.dollars(2))
+    await projecting.tell([*moves, elsewhere])
+    rows = await pool.fetch("SELECT component, message FROM system_events ORDER BY id")
+    assert [tuple(row) for row in rows] == [
+        ("wallet", "500.00 pUSD of the wallet are not the floor's"),
+        ("wallet", f"redeemed 10.00 pUSD of {facts.market().id} in 0xabc"),
+        ("wallet", "merged 2.00 pUSD of shares that are not of this floor"),
+    ]
+
+
 async def test_text_that_postgres_cannot_hold_is_kept_in_the_fact_and_marked_elsewhere(
     projecting: Projecting, pool: asyncpg.Pool
 ) -> None:

@@ -11,12 +11,11 @@ from contextlib import suppress
 from loguru import logger
 
 from polybot.clock import Clock
-from polybot.domain.units import Millis, Money
+from polybot.domain.units import Millis
 from polybot.venue.base import VenueBusy, VenueUnavailable
 from polybot.venue.polymarket.account_compare import (
     UnknownOrderRule,
     compare,
-    elsewhere_at_first,
     rule_for,
     unexplained,
     unknown_orders,
@@ -53,8 +52,6 @@ class AccountWatch:
         self._wanted = asyncio.Event()
         self._last: list[Difference] = []
         self.unexplained: tuple[Difference, ...] = ()
-        self.elsewhere: Money | None = None
-        """What of the wallet's money was not the floor's at the first comparison: journal it, and give it back."""
         self.reading: AccountReading | None = None
         self.read_at: float | None = None
         """When a reading last succeeded, monotonic."""
@@ -145,8 +142,6 @@ class AccountWatch:
     # -- comparing ----------------------------------------------------------------------------------------------------
 
     def _compare(self, books: Books, reading: AccountReading) -> bool:
-        if books.elsewhere is None:
-            self.elsewhere = elsewhere_at_first(books, reading)
         found = compare(books, reading)
         self.unexplained = tuple(unexplained(self._last, found))
         self._last = found

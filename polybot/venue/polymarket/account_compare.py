@@ -5,11 +5,10 @@ in a row, and is the same in both, is unexplained, and trading waits until someb
 """
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from polybot.domain.ids import MarketId
 from polybot.domain.units import Money, Shares, format_units
 from polybot.venue.polymarket.account_values import AccountReading, Books, Difference, DifferenceKind
 from polybot.venue.polymarket.wire_user import OrderSeen, TradeSeen
@@ -62,28 +61,6 @@ def widened(before: Books, after: Books) -> Books:
         holdings=(*both, *(msgspec.structs.replace(gone, least=Shares(0)) for gone in holdings.values())),
         intents=before.intents | after.intents,
         open=before.open | after.open,
-    )
-
-
-def after_merges(books: Books, merged: Mapping[MarketId, Shares]) -> Books:
-    """The books as the wallet stands after complete sets were merged: fewer of both outcomes, as much more pUSD.
-
-    No desk's books say so: whoever wins, a set pays what merging it paid, only earlier.
-    """
-    cash = sum(merged.values())
-    holdings = tuple(
-        msgspec.structs.replace(
-            holding,
-            least=Shares(holding.least - merged.get(holding.market, 0)),
-            most=Shares(holding.most - merged.get(holding.market, 0)),
-        )
-        for holding in books.holdings
-    )
-    return msgspec.structs.replace(
-        books,
-        cash_least=Money(books.cash_least + cash),
-        cash_most=Money(books.cash_most + cash),
-        holdings=holdings,
     )
 
 

@@ -48,3 +48,5 @@ class Hosts(msgspec.Struct, frozen=True, kw_only=True):
     rpc: str = "https://polygon.drpc.org"
     geoblock: str = "https://polymarket.com/api/geoblock"
     relayer_poll_ms: int = 2_000
+    listed_s: float = 60.0
+    """Positions that are gone on chain may be listed for so long after: the data service is some seconds late."""

@@ -64,7 +64,7 @@ class LiveAccount:
         self.venue = PolymarketVenue(client, market_of, clock)
         self.watch = AccountWatch(client, self.venue, clock, books, since)
         self.heartbeat = OrderHeartbeat(client, clock, lambda: self.venue.progressed_at)
-        self.redeemer = Redeemer(client, clock, settled, merges=merges)
+        self.redeemer = Redeemer(client, clock, settled, merges=merges, listed_s=hosts.listed_s)
         self.permission = PermissionWatch(client, self.venue.standing, hosts.geoblock, clock)
         socket = TextSocket(hosts.user_socket, "user", clock, terms)
         self.stream = UserStream(socket, client.credentials, clock, self._hear, self.watch.want)

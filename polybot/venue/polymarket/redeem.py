@@ -42,14 +42,21 @@ SUBMITS_PER_S, SUBMITS_BURST = 20 / 60, 5
 class Redeemer:
     """Run `run()` as a task. `settled` is called with every confirmed transaction: journal it, compare by it.
 
-    Merging changes nothing in a desk's books: a complete set pays one pUSD whoever wins. It only comes earlier, and the
-    books must be compared through `after_merges` then.
+    Merging changes nothing in a desk's books: a complete set pays one pUSD whoever wins. It only comes earlier, which
+    the wallet's memory knows (desk/wallet.py).
     """
 
     def __init__(
-        self, client: AccountClient, clock: Clock, settled: Callable[[Settled], None], *, merges: bool = True
+        self,
+        client: AccountClient,
+        clock: Clock,
+        settled: Callable[[Settled], None],
+        *,
+        merges: bool = True,
+        listed_s: float = LISTED_S,
     ) -> None:
-        self._client, self._clock, self._settled, self._merges = client, clock, settled, merges
+        self._client, self._clock, self._settled = client, clock, settled
+        self._merges, self._listed_s = merges, listed_s
         self._submits = Bucket(SUBMITS_PER_S, SUBMITS_BURST)
         self._done: dict[tuple[ClaimKind, ConditionId], float] = {}
         self._not_before: dict[tuple[ClaimKind, ConditionId], float] = {}
@@ -92,7 +99,7 @@ class Redeemer:
         if claim.kind is ClaimKind.MERGE and not self._merges:
             return False
         now_s, key = self._clock.monotonic(), _key(claim)
-        self._done = {name: at for name, at in self._done.items() if now_s - at < LISTED_S}
+        self._done = {name: at for name, at in self._done.items() if now_s - at < self._listed_s}
         return key not in self._done and self._not_before.get(key, 0.0) <= now_s
 
     async def _transact(self, batch: tuple[Claim, ...]) -> bool:
