@@ -4,8 +4,10 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from loguru import logger
@@ -17,13 +19,39 @@ if TYPE_CHECKING:
     from loguru import Message, Record
 
 Style = Literal["pretty", "json"]
+HIDDEN = "<secret>"
+SECRET_LENGTH_MIN = 8
+"""Shorter ones would hide half of every line; settings ask for longer ones (live_settings.py)."""
 URL_PASSWORD = re.compile(r"(\b\w+://[^:/@\s]*:)[^@/\s]+@")
 PRETTY = "<dim>{time:HH:mm:ss}</dim> <level>{level: <7}</level> <cyan>{extra[action]: <13}</cyan> {message}"
 
 
+class _Secrets:
+    """What must not stand in any line: the last net, for nobody is to log a secret in the first place."""
+
+    pattern: re.Pattern[str] | None = None
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """From now on these are not shown: in no log line, and not in the traceback a crash ends with."""
+    words = {secret.removeprefix("0x") for secret in secrets}
+    words = {word for word in words if len(word) >= SECRET_LENGTH_MIN}
+    if not words:
+        return
+    longest_first = sorted(words, key=len, reverse=True)
+    _Secrets.pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
+    sys.excepthook = _say_crash
+
+
 def redact(text: str) -> str:
-    """Passwords in URLs become ***."""
+    """Passwords in URLs become ***, and hidden secrets are named as such."""
+    if _Secrets.pattern is not None:
+        text = _Secrets.pattern.sub(HIDDEN, text)
     return URL_PASSWORD.sub(r"\1***@", text)
+
+
+def _say_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    _to_stderr(redact("".join(traceback.format_exception(kind, error, trace))))
 
 
 def set_up(style: Style, level: str, write: Callable[[str], object] | None = None) -> None:
@@ -34,7 +62,7 @@ def set_up(style: Style, level: str, write: Callable[[str], object] | None = Non
     out = write or _to_stderr
 
     def say(message: "Message") -> None:
-        out(str(message) if style == "pretty" else _json_line(message))
+        out(redact(str(message)) if style == "pretty" else _json_line(message))
 
     colorize = style == "pretty" and sys.stderr.isatty()
     logger.add(say, format=PRETTY, level=level, colorize=colorize, backtrace=False, diagnose=False)

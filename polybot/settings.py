@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
@@ -10,10 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -25,14 +23,13 @@ from polybot.desk.sizing import Execution
 from polybot.domain.errors import BadInput
 from polybot.domain.ids import AgentId, SeriesId
 from polybot.domain.units import UNIT, Money, parse_units
+from polybot.live_settings import SECRETS, AccountSettings, account_troubles, live_troubles
 from polybot.paths import configs_dir, tapes_dir
 from polybot.risk.limits import Limits
+from polybot.setting_kinds import PREFIX, DatabaseUrl, ExchangeUrl, HostNames, Percent, RedisUrl
 from polybot.strategies.base import BaseStrategy
 from polybot.strategies.registry import find_strategies
 from polybot.venue.fill_models import VenueModel
-
-PREFIX = "POLYBOT_"
-
 
 RESERVED = ("boss", "auditor", "monitor")
 """Names of the floor's own agents."""
@@ -40,54 +37,6 @@ RESERVED = ("boss", "auditor", "monitor")
 
 class SettingsError(BadInput):
     """A setting is unknown or out of bounds; the text names it and says what it may be."""
-
-
-def _empty_is_none(value: object) -> object:
-    return None if value == "" else value
-
-
-def _of_kind(*kinds: str) -> AfterValidator:
-    def check(url: str | None) -> str | None:
-        if url is not None and not url.startswith(kinds):
-            raise ValueError(f"an address that begins with {' or '.join(kinds)} is expected")
-        return url
-
-    return AfterValidator(check)
-
-
-DatabaseUrl = Annotated[str | None, BeforeValidator(_empty_is_none), _of_kind("postgresql://", "postgres://")]
-RedisUrl = Annotated[str | None, BeforeValidator(_empty_is_none), _of_kind("redis://", "rediss://", "unix://")]
-Percent = Annotated[Decimal, Field(gt=0, le=100, decimal_places=4)]
-
-
-def _host_list(value: object) -> object:
-    """From the environment it comes as text, which is JSON. Raises ValueError that says what to write instead."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return msgspec.json.decode(value, type=list[str])
-    except msgspec.MsgspecError:
-        raise ValueError(f"a JSON list of names is expected: write {_as_list(_words(value))}") from None
-
-
-def _names_alone(names: list[str]) -> list[str]:
-    if all(HOST_NAME.fullmatch(name) for name in names):
-        return names
-    bare = [re.sub(r"^\w+://|[:/].*$", "", name) for name in names]
-    raise ValueError(f"host names alone are expected, without http://, port or path: write {_as_list(_words(*bare))}")
-
-
-def _words(*texts: str) -> list[str]:
-    """What in it could be a host's name."""
-    return [word for text in texts for word in re.findall(r"[\w.-]+", text)] or ["polybot"]
-
-
-def _as_list(names: list[str]) -> str:
-    return f"{PREFIX}WEB_HOSTS='{msgspec.json.encode(names).decode()}'"
-
-
-HOST_NAME = re.compile(r"[\w.-]+|\[[0-9a-fA-F:.]+\]")
-HostNames = Annotated[list[str], NoDecode, BeforeValidator(_host_list), AfterValidator(_names_alone)]
 
 
 class LimitSettings(BaseModel):
@@ -147,17 +96,45 @@ class VenueSettings(BaseModel):
         )
 
 
-class Settings(BaseSettings):
+class FeedSettings(BaseModel):
+    """Live market data (docs/operations.md)."""
+
+    model_config = ConfigDict(extra="forbid")
+    series: list[str] = ["BTC-15m", "ETH-15m"]
+    sockets: int = Field(1, ge=1, le=2)
+    silence_s: float = Field(10.0, ge=1, le=300)
+    refresh_s: float = Field(3.0, ge=0.5, le=60)
+    check_s: float = Field(30.0, ge=0, le=3600)
+    """How often the books are compared with what REST serves; 0: never."""
+
+
+class RecordSettings(BaseModel):
+    """What a live floor writes down of what it sees, for `polybot replay` and backtests."""
+
+    model_config = ConfigDict(extra="forbid")
+    enabled: bool = True
+    disk_gb: float = Field(4.0, ge=0.01, le=10_000)
+    segment_minutes: float = Field(60.0, ge=0.1, le=10_080)
+
+
+class Settings(AccountSettings, BaseSettings):
     """All of the service's settings. Each can be given as POLYBOT_<NAME>; nested: POLYBOT_LIMITS__ORDER_PERCENT."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", env_ignore_empty=True, frozen=True
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        env_ignore_empty=True,
+        frozen=True,
+        hide_input_in_errors=True,  # of pydantic's own words; ours leave secrets out (_explain)
     )
 
-    source: Literal["tape"] = "tape"
-    """Where the world comes from: a recorded tape. (Live public data comes with a later version.)"""
-    mode: Literal["paper"] = "paper"
-    """Paper money only, so far."""
+    source: Literal["tape", "polymarket"] = "tape"
+    """Where the world comes from: a recorded tape, or live public data."""
+    exchange: ExchangeUrl = None
+    """A loopback exchange (`polybot exchange`) that stands in for every host of the venue."""
+    mode: Literal["paper", "live"] = "paper"
+    """live: real money. Needs keys and the acknowledgement (live_settings.py), and a passing `polybot doctor`."""
     tape: Path = Field(default_factory=lambda: tapes_dir() / "btc15m_l2.tape")
     speed: float = Field(60.0, ge=0, le=1_000_000)
     """How many seconds of the tape pass in one of ours; 0: as fast as it goes."""
@@ -185,12 +162,22 @@ class Settings(BaseSettings):
     stall_exit_s: float = Field(30.0, ge=1, le=600)
     """Of the event loop, the journal or the boss: the process ends itself, and is started again."""
     stop_s_max: float = Field(30.0, ge=1, le=600)
+    role: Literal["all", "feed", "floor"] = "all"
+    """feed: market data to Redis for several floors, nothing else. floor: takes it from there. all: one process."""
+    feed: FeedSettings = FeedSettings()
+    record: RecordSettings = RecordSettings()
     limits: LimitSettings = LimitSettings()
     venue: VenueSettings = VenueSettings()
 
     @property
     def capital_money(self) -> Money:
         return Money(parse_units(f"{self.capital:f}"))
+
+    @property
+    def floor_limits(self) -> Limits:
+        """The owner's limits; with real money, the ramp as well."""
+        ramp = self.ramp.plan() if self.mode == "live" else None
+        return msgspec.structs.replace(self.limits.limits(), ramp=ramp)
 
     @classmethod
     def settings_customise_sources(
@@ -202,7 +189,30 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         folder = Path(os.environ.get(f"{PREFIX}CONFIG_DIR") or configs_dir())
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=folder / "floor.toml")
+        return init_settings, env_settings, _FloorFile(settings_cls, toml_file=folder / "floor.toml")
+
+
+class _FloorFile(TomlConfigSettingsSource):
+    """configs/floor.toml, which is copied, shown and committed: no place for a secret."""
+
+    def __call__(self) -> dict[str, Any]:
+        found = super().__call__()
+        secrets = [name for name in SECRETS if name in found]
+        if secrets:
+            name = secrets[0]
+            raise SettingsError(
+                f"{name} stands in configs/floor.toml, which others may read: take it out, and set "
+                f"{PREFIX}{name.upper()}_FILE to a file that only you may read"
+            )
+        return found
+
+
+GROUPS: dict[str, type[BaseModel]] = {
+    name.upper(): type(field.default)
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.default, BaseModel)
+}
+"""Settings with parts: LIMITS__..., VENUE__... and so on."""
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -212,6 +222,8 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         settings = Settings(**given)
         settings.limits.limits()
+    except SettingsError:
+        raise
     except BadInput as error:
         raise SettingsError(f"[limits] in configs/floor.toml (or {PREFIX}LIMITS__...): {error}") from error
     except ValidationError as error:
@@ -223,6 +235,38 @@ def load_settings(**overrides: Any) -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"configs/floor.toml is not TOML: {error}") from error
     return settings
+
+
+def require_startable(settings: Settings) -> None:
+    """Raises SettingsError with everything that is wrong or missing for this mode, all at once."""
+    troubles = [*account_troubles(settings), *live_troubles(settings), *_role_troubles(settings)]
+    if troubles:
+        raise SettingsError("\n".join(troubles))
+
+
+def _role_troubles(settings: Settings) -> list[str]:
+    """A feed of its own serves live data through one Redis that both ends reach."""
+    if settings.role == "all":
+        return []
+    found = []
+    if settings.source == "tape":
+        found.append(f"{PREFIX}ROLE={settings.role} is for live data: set {PREFIX}SOURCE=polymarket")
+    if settings.redis_url is None:
+        found.append(f"{PREFIX}ROLE={settings.role} needs the Redis that feed and floors share: set {PREFIX}REDIS_URL")
+    if settings.role == "feed" and settings.mode == "live":
+        found.append(f"{PREFIX}ROLE=feed trades nothing: {PREFIX}MODE=live is for {PREFIX}ROLE=floor or all")
+    return found
+
+
+def public_settings(settings: Settings) -> dict[str, object]:
+    """The settings as they may be written down: no secrets, no URLs, which can hold passwords, no paths of here.
+
+    `polybot replay` runs a window again with these.
+    """
+    hidden = {"database_url", "redis_url", "data_dir", "config_dir", "strategies_dir", "tape"}
+    hidden |= set(AccountSettings.model_fields) - {"ramp"}
+    plain: dict[str, object] = settings.model_dump(mode="json", exclude=hidden)
+    return plain | {"agents": msgspec.to_builtins(agent_files(settings))}
 
 
 def load_plans(settings: Settings) -> list[AgentPlan]:
@@ -298,7 +342,7 @@ def _share(percent: Decimal) -> int:
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    for nested, model in (("LIMITS", LimitSettings), ("VENUE", VenueSettings)):
+    for nested, model in GROUPS.items():
         known |= {f"{PREFIX}{nested}__{name.upper()}" for name in model.model_fields}
     for name in environment:
         if name.startswith(PREFIX) and name.upper() not in known:
@@ -312,4 +356,6 @@ def _explain(item: Mapping[str, Any]) -> str:
     place = [str(part) for part in item["loc"]]
     name = PREFIX + "__".join(place).upper()
     message = str(item["msg"]).removeprefix("Value error, ")
+    if place[:1] and place[0] in SECRETS:
+        return f"{name}: {message}"
     return f"{name} (or {'.'.join(place)} in configs/floor.toml): {message}, not {item['input']!r}"

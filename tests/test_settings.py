@@ -103,7 +103,7 @@ class TestBadValues:
 
     def test_are_all_named_at_once(self, monkeypatch):
         monkeypatch.setenv("POLYBOT_WEB_PORT", "http")
-        monkeypatch.setenv("POLYBOT_MODE", "live")
+        monkeypatch.setenv("POLYBOT_MODE", "real")
         text = refused()
         assert "POLYBOT_WEB_PORT" in text
         assert "POLYBOT_MODE" in text

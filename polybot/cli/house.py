@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from polybot.app import page_note
 from polybot.domain.errors import BadInput
+from polybot.page import page_note
 from polybot.runs import is_running, migrate_database, put_away, wipe_database
 from polybot.settings import Settings, load_settings
 from polybot.web.status_text import FloorUnreachable, fetch_status, render_status

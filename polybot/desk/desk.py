@@ -53,7 +53,7 @@ class AgentPlan(msgspec.Struct, frozen=True, kw_only=True):
 class FloorView:
     """What a desk may know of the floor around it; the room keeps it true."""
 
-    __slots__ = ("capital_base", "floor_exposure", "pause", "position")
+    __slots__ = ("capital_base", "floor_exposure", "order_cost_max", "pause", "position")
 
     def __init__(
         self,
@@ -61,9 +61,10 @@ class FloorView:
         capital_base: Callable[[], Money],
         floor_exposure: Callable[[], Money],
         pause: Callable[[], str | None],
+        order_cost_max: Callable[[], Money | None],
     ) -> None:
         self.position, self.capital_base = position, capital_base
-        self.floor_exposure, self.pause = floor_exposure, pause
+        self.floor_exposure, self.pause, self.order_cost_max = floor_exposure, pause, order_cost_max
 
 
 class Desk(DeskBooks):
@@ -106,7 +107,8 @@ class Desk(DeskBooks):
     def _act_on(self, signal: Signal, state: MarketState, tally: Tally, now: Millis) -> tuple[DeskVerdict, ...]:
         market, book = state.market, state.books[signal.outcome]
         capital_base = self.floor.capital_base()
-        budget = order_budget(capital_base, self.limits)
+        order_cost_max = self.floor.order_cost_max()
+        budget = order_budget(capital_base, self.limits, order_cost_max)
         if self.execution.order_cost_max is not None:
             budget = min(budget, self.execution.order_cost_max)
         plan = make_plan(signal, book, market, execution=self.execution, budget=budget, now=now)
@@ -137,6 +139,7 @@ class Desk(DeskBooks):
             capital_base=capital_base,
             agent_pause=self._pause(),
             floor_pause=self.floor.pause(),
+            order_cost_max=order_cost_max,
         )
         answer = judge(wish, seen, self.limits)
         if isinstance(answer, Refused):

@@ -13,6 +13,7 @@ from polybot.desk.desk import AgentPlan, Desk, DeskVerdict, FloorView
 from polybot.desk.intake import Intake, Taken
 from polybot.desk.state import DeskState
 from polybot.desk.told import Told
+from polybot.desk.wallet import WALLET_FACTS, WalletState
 from polybot.domain.events import (
     AgentFact,
     AnyFact,
@@ -36,6 +37,7 @@ from polybot.domain.events import (
     TradingPaused,
     TradingResumed,
     VenueReply,
+    WalletMoved,
 )
 from polybot.domain.ids import AgentId, MarketId, OrderId, SeriesId
 from polybot.domain.market import Market
@@ -43,18 +45,22 @@ from polybot.domain.markets import Markets, MarketState
 from polybot.domain.units import Millis, Money, Price
 from polybot.risk.breakers import DayBook, daily_breakers
 from polybot.risk.limits import Limits
+from polybot.risk.ramp import RampRecord, ramp_order_cost
 
 RETIRE_AFTER_MS = 600_000
 """A market is forgotten this long after its window, once settled and recorded by every desk."""
 FOREVER = Millis(2**62)
 NOTHING_FALLS_DUE = frozenset(
-    (IntentRecorded, OrderAccepted, FillMatched, SignalRefused, TradeAudited, MetricsRecorded)
+    (IntentRecorded, OrderAccepted, FillMatched, SignalRefused, TradeAudited, MetricsRecorded, WalletMoved)
 )
 """Facts after which nothing is due that was not before: they open or grow something, or only tell."""
 
 
 ENDS_AN_ORDER = frozenset((FillConfirmed, FillFailed, OrderClosed, OrderRejected))
 """Facts after which something is due only where a window is over and waits for them."""
+
+DUE_AT_ONCE = 100
+"""Facts in one go: a window of thousands of trades is settled in steps, between which the loop comes round."""
 
 
 class RoomState(msgspec.Struct, kw_only=True):
@@ -72,6 +78,8 @@ class RoomState(msgspec.Struct, kw_only=True):
     latest: Millis = Millis(0)
     """The time of the last fact (intents aside): from there to the next start nobody was there."""
     day: DayBook = msgspec.field(default_factory=DayBook)
+    ramp: RampRecord = msgspec.field(default_factory=RampRecord)
+    wallet: WalletState = msgspec.field(default_factory=WalletState)
 
 
 class TradingRoom:
@@ -84,7 +92,7 @@ class TradingRoom:
         self.absent: set[AgentId] = set()
         self.fence: Callable[[], bool] = lambda: True
         """Whether this process may trade at all (one floor per account: storage/leadership.py)."""
-        view = FloorView(self._position, self.capital_base, self.exposure, self._floor_pause)
+        view = FloorView(self._position, self.capital_base, self.exposure, self._floor_pause, self.order_cost_max)
         self.desks: dict[AgentId, Desk] = {}
         for plan in plans:
             own = self.state.desks.setdefault(plan.agent, DeskState(agent=plan.agent))
@@ -109,6 +117,10 @@ class TradingRoom:
     def capital_base(self) -> Money:
         """What limits are reckoned from: capital, or settled equity where that is lower."""
         return Money(min(self.capital(), self.equity()))
+
+    def order_cost_max(self) -> Money | None:
+        """What the ramp lets one order cost now (R20); None: there is none, as with paper money."""
+        return None if self.limits.ramp is None else ramp_order_cost(self.state.ramp, self.limits.ramp)
 
     # -- events and facts ---------------------------------------------------------------------------------------------
 
@@ -166,6 +178,10 @@ class TradingRoom:
         if isinstance(fact, CapitalAllocated):
             self.state.began = fact.at if self.state.began is None else self.state.began
             self.state.day.deposit(fact.at, fact.moved)
+        if kind in WALLET_FACTS:
+            self.state.wallet.take(fact, self.state.markets)
+        if isinstance(fact, TradeSettled):
+            self.state.ramp.take(fact.at, fact.pnl)
         if kind is TradeSettled or kind is CapitalAllocated or not self.state.day.covers(fact.at):
             self.state.day.note(fact.at, self.equity())
 
@@ -216,7 +232,7 @@ class TradingRoom:
         )
 
     def due(self, now: Millis) -> list[AnyFact]:
-        """Facts that the present state calls for. Commit them and ask again, until there are none."""
+        """Facts that the present state calls for, a part of them. Commit them and ask again, until there are none."""
         if not self._looks_again and now < self._next_due:
             return []
         facts = [*self._market_facts(now), *self._window_records(now), *self._pause_facts(now)]
@@ -225,7 +241,7 @@ class TradingRoom:
             self._retire(now)
             self._looks_again = False
             self._next_due = self._next_deadline(now)
-        return facts
+        return facts[:DUE_AT_ONCE]
 
     def _market_facts(self, now: Millis) -> list[AnyFact]:
         facts: list[AnyFact] = []

@@ -42,6 +42,8 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     capital_base: Money
     agent_pause: str | None
     floor_pause: str | None
+    order_cost_max: Money | None = None
+    """What the ramp allows one order to cost now (risk/ramp.py); None: no ramp."""
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +81,7 @@ REFUSALS: Final = {
     "notional_minimum": "${value:.2f} is less than the venue's minimum of ${limit:.2f} for a marketable buy",
     "would_cross": "a post-only limit of {value:.6f} would cross the best ask {limit:.6f}",
     "order_capital": "the order may cost ${value:.2f}, one order may cost ${limit:.2f}",
+    "order_ramp": "the order may cost ${value:.2f}, live trading has come as far as ${limit:.2f} an order",
     "agent_capital": "the agent would have ${value:.2f} deployed, at most ${limit:.2f} are allowed",
     "floor_capital": "the floor would have ${value:.2f} deployed, at most ${limit:.2f} are allowed",
     "cash": "the order may cost ${value:.2f}, the agent has ${limit:.2f} free",
@@ -157,8 +160,10 @@ def _judge_terms(wish: OrderWish, seen: Circumstances, limits: Limits) -> Refuse
 
 def _judge_money(cost_max: Money, seen: Circumstances, limits: Limits) -> Refused | None:
     capital = seen.capital_base
+    ramp = seen.order_cost_max
     bounds = (
         ("order_capital", cost_max, capital * limits.order_capital_share // UNIT),
+        ("order_ramp", cost_max, cost_max if ramp is None else ramp),
         ("agent_capital", seen.agent_exposure + cost_max, capital * limits.agent_capital_share // UNIT),
         ("floor_capital", seen.floor_exposure + cost_max, capital * limits.floor_capital_share // UNIT),
         ("cash", cost_max, seen.cash_available),
@@ -205,6 +210,7 @@ def _intent(wish: OrderWish, cost_max: Money, seen: Circumstances, book_age_ms_m
     )
 
 
-def order_budget(capital_base: Money, limits: Limits) -> Money:
-    """The most one order may cost, fee included, in millionths of a pUSD."""
-    return Money(capital_base * limits.order_capital_share // UNIT)
+def order_budget(capital_base: Money, limits: Limits, order_cost_max: Money | None = None) -> Money:
+    """The most one order may cost, fee included, in millionths of a pUSD; `order_cost_max` is the ramp's word."""
+    budget = Money(capital_base * limits.order_capital_share // UNIT)
+    return budget if order_cost_max is None else min(budget, order_cost_max)

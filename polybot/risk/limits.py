@@ -4,6 +4,7 @@ import msgspec
 
 from polybot.domain.errors import BadInput
 from polybot.domain.units import UNIT
+from polybot.risk.ramp import RampPlan
 
 HOUR_MS = 3_600_000
 BOOK_AGE_MS_CEILING = 60_000
@@ -44,6 +45,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """No new order this close to the end of a window."""
     marketable_notional_min: int = UNIT
     """The venue's minimum for a marketable buy, in millionths of a pUSD (polymarket.md 5.4)."""
+    ramp: RampPlan | None = None
+    """With real money: what one order may cost until more has been shown. None: no such limit."""
 
     def __post_init__(self) -> None:
         shares = {name: getattr(self, name) for name in self.__struct_fields__ if "_share" in name}

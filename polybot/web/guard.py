@@ -18,7 +18,8 @@ HEADERS = {
 REMEDIES = {
     404: "there is no {path}; there are /, /health, /metrics, /api/status, /api/agents, /api/markets, /api/trades, "
     "/api/windows, /api/events, /api/metrics and /api/stream",
-    405: "{method} is not answered: the floor can only be looked at from here, use GET",
+    405: "{method} is not answered here: to look at the floor use GET; POST goes to /api/stop, /api/pause and "
+    "/api/resume",
 }
 
 

@@ -1,6 +1,6 @@
-"""The floor over HTTP, to be looked at and never touched: health, metrics, JSON, the live page.
+"""The floor over HTTP, to be looked at: health, metrics, JSON, the live page; and, with a token, to be stopped.
 
-No route changes anything, so there is no authentication; the server listens on 127.0.0.1 unless told otherwise.
+Looking changes nothing and needs no authentication; the server listens on 127.0.0.1 unless told otherwise.
 """
 
 import errno
@@ -10,6 +10,7 @@ from aiohttp import web
 
 from polybot.domain.errors import PolybotError
 from polybot.floor.status import StatusSource
+from polybot.web.control import Control
 from polybot.web.guard import add_headers, refuse_strange_hosts, trouble_as_json
 from polybot.web.routes import add_routes
 from polybot.web.stream import StatusStream
@@ -41,15 +42,24 @@ class WebServer:
 
 
 def create_app(
-    source: StatusSource, *, extra_hosts: Collection[str] = (), stream: StatusStream | None = None
+    source: StatusSource,
+    *,
+    extra_hosts: Collection[str] = (),
+    stream: StatusStream | None = None,
+    control: Control | None = None,
 ) -> web.Application:
-    """All routes over one source. `extra_hosts`: names besides localhost by which the page may be asked for."""
+    """All routes over one source. `extra_hosts`: names besides localhost by which the page may be asked for.
+
+    `control` None: nothing can be stopped from here.
+    """
     stream = stream or StatusStream(source)
     app = web.Application(middlewares=[trouble_as_json, refuse_strange_hosts(extra_hosts)])
     app.on_response_prepare.append(add_headers)
     app.on_shutdown.append(stream.close)
     add_routes(app, source)
     app.router.add_get("/api/stream", stream.answer, allow_head=False)
+    if control is not None:
+        control.add_to(app)
     return app
 
 

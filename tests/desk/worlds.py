@@ -1,6 +1,7 @@
 """Random small worlds: two overlapping markets, random books and trades, agents that want this or that."""
 
 from random import Random
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -62,7 +63,7 @@ def _ladder(chance: Random, best: int, step: int) -> Ladder:
     return [(f"0.{cents:02d}", f"{chance.randrange(1, 60)}") for cents in prices if 1 <= cents <= 99]
 
 
-def a_floor(seed: int, agents: int = 5, **limits: int) -> Floor:
+def a_floor(seed: int, agents: int = 5, **limits: Any) -> Floor:
     """A floor on which a third of all fills fail on chain, and confirmations may come after the window."""
     chance = Random(f"{seed}/model")
     model = VenueModel(

@@ -161,6 +161,13 @@ RULES: list[tuple[str, dict[str, Any], dict[str, Any], float, float]] = [
         0.999,
         1,
     ),
+    (
+        "order_ramp",
+        {"wish": {"shares": shares("10")}, "seen": {"order_cost_max": money("5")}},
+        {"wish": {"shares": shares("10")}, "seen": {"order_cost_max": Money(money("5") - 1)}},
+        5,
+        4.999999,
+    ),
     ("order_capital", {"wish": {"shares": shares("40")}}, {"wish": {"shares": shares("40.01")}}, 20.005, 20),
     (
         "agent_capital",

@@ -39,7 +39,7 @@ def test_an_agent_may_not_be_allowed_more_than_the_floor():
 )
 def test_a_count_is_at_least_1(name):
     with pytest.raises(BadInput, match=name):
-        Limits(**{name: 0})
+        Limits(**{name: 0})  # type: ignore[arg-type]
 
 
 def test_no_setting_lets_a_book_of_more_than_a_minute_be_traded_on():

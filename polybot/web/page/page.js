@@ -198,6 +198,13 @@ function showStores(status) {
     part.textContent = `leadership ${footing}, epoch ${epoch}${standby ? ", a standby is ready" : ""}`;
     parts.push(part);
   }
+  if (status.feed) {
+    const part = document.createElement("span"), { connected, outage_since, reconnects } = status.feed;
+    part.className = outage_since ? "bad" : "";
+    const flows = connected ? "connected" : "not connected";
+    part.textContent = `market data ${outage_since ? `away since ${timeOf(outage_since)} UTC` : flows}${reconnects ? `, made anew ${whole.format(reconnects)} times` : ""}`;
+    parts.push(part);
+  }
   byId("stores").replaceChildren(...parts);
   setText("run", `run ${status.run}, started ${status.started_at.slice(0, 10)} ${timeOf(status.started_at)} UTC, PolyBot ${status.version}`);
 }

@@ -1,0 +1,40 @@
+"""`polybot doctor`: is everything there that trading needs?"""
+
+import asyncio
+
+import typer
+
+from polybot import log
+from polybot.doctor import preflight
+from polybot.doctor.findings import Finding, Mark
+from polybot.live_settings import secret_values
+from polybot.settings import load_settings
+
+COLORS = {Mark.PASS: "green", Mark.FAIL: "red", Mark.SKIPPED: "yellow"}
+NOT_WELL = 1
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(doctor)
+
+
+def doctor() -> None:
+    """Look at everything that trading needs, and say what is wrong and what to do. Exit code 1 if anything is."""
+    settings = load_settings()
+    log.hide(secret_values(settings))
+    log.set_up("pretty", "ERROR")
+    findings = asyncio.run(preflight(settings))
+    for finding in findings:
+        _show(finding)
+    wrong = sum(finding.mark is Mark.FAIL for finding in findings)
+    if wrong:
+        typer.echo(f"\n{wrong} of {len(findings)} checks failed: live trading would not start.")
+        raise typer.Exit(NOT_WELL)
+    typer.echo(f"\nNothing is wrong; {sum(f.mark is Mark.SKIPPED for f in findings)} checks did not apply.")
+
+
+def _show(finding: Finding) -> None:
+    mark = typer.style(f"{finding.mark:<8}", fg=COLORS[finding.mark])
+    typer.echo(f"{mark}{finding.check:<14}{log.redact(finding.text)}")
+    if finding.remedy:
+        typer.echo(f"{'':22}do: {finding.remedy}")

@@ -1,0 +1,99 @@
+"""`polybot stop` and `polybot resume`: the kill switch from the terminal, with a floor or without."""
+
+import asyncio
+import os
+import time
+from typing import Annotated
+
+import typer
+
+from polybot.domain.errors import PolybotError
+from polybot.live_settings import SecretUnreadable, secret_of
+from polybot.runs import is_running
+from polybot.settings import Settings, load_settings
+from polybot.switch_file import SwitchAnswer, SwitchFile, Wish
+
+ANSWER_S_MAX = 5.0
+CANCELLED_S_MAX = 25.0
+"""A running floor lets what is on its way arrive, then cancels, then hears of it."""
+STEP_S = 0.05
+NOT_DONE = 1
+
+
+class NotDone(PolybotError):
+    """Something that was asked for could not be done; what was is told before."""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(stop)
+    app.command()(resume)
+
+
+def stop(
+    *, cancel_all: Annotated[bool, typer.Option("--cancel-all", help="Also cancel every open order.")] = False
+) -> None:
+    """Stop trading, durably: the floor pauses, now or when it is started next, until `polybot resume`."""
+    settings = load_settings()
+    file, wish = SwitchFile(settings.data_dir), _wish(stop=True, cancel_all=cancel_all)
+    file.ask_stop(wish)
+    typer.echo(f"{file.path} is written: no floor trades on this folder until `polybot resume`.")
+    answer = _answer(settings, file, wish, CANCELLED_S_MAX if cancel_all else ANSWER_S_MAX)
+    if answer is not None:
+        typer.echo(f"The running floor: {answer.text}.")
+        if not answer.trouble:
+            return
+        typer.echo(f"It could not do all of it: {answer.trouble}.", err=True)
+    if cancel_all:
+        _cancel_ourselves(settings)
+    elif answer is None and is_running(settings.data_dir):
+        raise NotDone("the floor on this folder did not answer; unless its tape is over, end its process")
+
+
+def resume() -> None:
+    """Trade again after `polybot stop`, or after a pause over HTTP."""
+    settings = load_settings()
+    file, wish = SwitchFile(settings.data_dir), _wish(stop=False)
+    file.ask_resume(wish)
+    answer = _answer(settings, file, wish, ANSWER_S_MAX)
+    if answer is not None:
+        typer.echo(f"The running floor: {answer.text}.")
+    elif is_running(settings.data_dir):
+        raise NotDone("the switch is off, but the floor on this folder did not answer: look at its log")
+    else:
+        typer.echo("The switch is off; no floor is running: the next one that is started trades.")
+
+
+def _wish(*, stop: bool, cancel_all: bool = False) -> Wish:
+    who = f"{os.environ.get('USER', 'somebody')} at the terminal"
+    return Wish(stop=stop, id=f"{os.getpid()}-{time.perf_counter_ns()}", by=who, cancel_all=cancel_all)
+
+
+def _answer(settings: Settings, file: SwitchFile, wish: Wish, seconds: float) -> SwitchAnswer | None:
+    """What the running floor has done about it; None where there is none, or it does not answer."""
+    if not is_running(settings.data_dir):  # asked once: the asking holds the journal's lock for a moment
+        return None
+    deadline = time.perf_counter() + seconds
+    while time.perf_counter() < deadline:
+        answer = file.answer()
+        if answer is not None and answer.id == wish.id:
+            return answer
+        time.sleep(STEP_S)
+    return None
+
+
+def _cancel_ourselves(settings: Settings) -> None:
+    """With the floor dead or in trouble. Raises NotDone."""
+    try:
+        has_key = secret_of(settings, "private_key") is not None
+    except SecretUnreadable as error:
+        raise NotDone(f"orders at the venue were not cancelled: {error}") from None
+    if not has_key:
+        typer.echo("No private key is set, so there are no orders at the venue; paper orders are cancelled at a start.")
+        return
+    from polybot.live_account import cancel_account  # noqa: PLC0415 - stopping must not wait for a second of imports
+
+    try:
+        asyncio.run(cancel_account(settings))
+    except PolybotError as error:
+        raise NotDone(f"not all orders were cancelled by this command: {error}") from error
+    typer.echo("Every open order of the account was cancelled by this command.")

@@ -1,0 +1,51 @@
+"""What an examination found: one line for each thing that was looked at, and what to do where it is not well."""
+
+import enum
+from collections.abc import Sequence
+
+import msgspec
+
+from polybot.domain.errors import PolybotError
+
+
+class Mark(enum.StrEnum):
+    PASS = "pass"
+    FAIL = "fail"
+    SKIPPED = "skipped"
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """`remedy` is what a person can do about a FAIL."""
+
+    check: str
+    mark: Mark
+    text: str
+    remedy: str = ""
+
+
+class NotReady(PolybotError):
+    """A check failed that real money needs; the text has every failed line with its remedy."""
+
+
+def passed(check: str, text: str) -> Finding:
+    return Finding(check=check, mark=Mark.PASS, text=text)
+
+
+def failed(check: str, text: str, remedy: str) -> Finding:
+    return Finding(check=check, mark=Mark.FAIL, text=text, remedy=remedy)
+
+
+def skipped(check: str, text: str) -> Finding:
+    return Finding(check=check, mark=Mark.SKIPPED, text=text)
+
+
+def refusal(findings: Sequence[Finding]) -> str:
+    """Every failed line with its remedy; "" where none failed."""
+    return "\n".join(f"{f.check}: {f.text}: {f.remedy}" for f in findings if f.mark is Mark.FAIL)
+
+
+def require_passed(findings: Sequence[Finding]) -> None:
+    """Raises NotReady."""
+    why = refusal(findings)
+    if why:
+        raise NotReady(f"real money is not traded, because `polybot doctor` fails:\n{why}")

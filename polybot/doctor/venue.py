@@ -1,0 +1,161 @@
+"""What there is to examine at the venue: its clock and ours, whether it lets us trade, and our account there."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from polybot.clock import Clock
+from polybot.doctor.findings import Finding, failed, passed, skipped
+from polybot.doctor.here import dollars, is_first_start
+from polybot.domain.errors import PolybotError
+from polybot.domain.units import Money
+from polybot.live_account import account_hosts, account_keys, opened_account
+from polybot.settings import Settings
+from polybot.venue.base import VenueBusy, VenueUnavailable
+from polybot.venue.polymarket.geoblock import ask_geoblock
+from polybot.venue.polymarket.rest import Rest
+
+if TYPE_CHECKING:
+    from polybot.venue.polymarket.client import AccountClient
+
+TROUBLE = (VenueUnavailable, VenueBusy)
+OFFSET_MS_MAX = 2_000
+"""The venue's answer has whole seconds; requests are signed with ours."""
+ACCOUNT_CHECKS = ("standing", "balance", "allowances", "open orders")
+EOA = 0
+WALLETS = {0: "the key itself (EOA)", 1: "a proxy wallet", 2: "a Safe", 3: "a deposit wallet"}
+UNREACHABLE = "is this machine online, and POLYBOT_EXCHANGE (if set) right and running?"
+
+
+async def examine_clock(settings: Settings, clock: Clock) -> Finding:
+    rest = Rest(account_hosts(settings).clob)
+    try:
+        before = clock.now_ms()
+        body = await rest.get("/time")
+        after = clock.now_ms()
+        told_ms = 1000 * int(body or b"")
+    except TROUBLE as error:
+        return failed("clock", f"the venue's clock cannot be read: {error}", UNREACHABLE)
+    except ValueError:
+        return failed("clock", "the venue's clock answers with something that is no time", UNREACHABLE)
+    finally:
+        await rest.close()
+    ahead, behind = before - (told_ms + 999), told_ms - after
+    off_ms = max(ahead, behind, 0)
+    if off_ms > OFFSET_MS_MAX:
+        which = "ahead of" if ahead > 0 else "behind"
+        return failed(
+            "clock", f"ours is {off_ms / 1000:.1f} s {which} the venue's", "keep this machine's clock with NTP"
+        )
+    return passed("clock", "ours and the venue's agree, to the second")
+
+
+async def examine_geoblock(settings: Settings) -> Finding:
+    try:
+        answer = await ask_geoblock(account_hosts(settings).geoblock)
+    except TROUBLE as error:
+        return failed("geoblock", f"no answer: {error}", UNREACHABLE)
+    if answer.refusal:
+        return failed("geoblock", answer.refusal, "run the floor from where the venue allows it; there is no setting")
+    return passed("geoblock", f"orders are taken from {answer.country or 'here'}")
+
+
+async def examine_account(settings: Settings, clock: Clock, client: "AccountClient | None") -> list[Finding]:
+    """Of the account that is open already, or of one opened for this alone."""
+    try:
+        if client is None and account_keys(settings) is None:
+            return _without_key(settings)
+        async with _account(settings, clock, client) as opened:
+            return [
+                passed("api key", "the venue knows our key"),
+                _wallet(settings, opened),
+                *await _state(settings, opened),
+            ]
+    except PolybotError as error:
+        remedy = "check the private key and POLYBOT_WALLET; the venue must answer"
+        rest = [skipped(check, "there is no account to ask") for check in ("wallet", *ACCOUNT_CHECKS)]
+        return [failed("api key", str(error), remedy), *rest]
+
+
+@asynccontextmanager
+async def _account(settings: Settings, clock: Clock, client: "AccountClient | None") -> AsyncIterator["AccountClient"]:
+    if client is not None:
+        yield client
+        return
+    async with opened_account(settings, clock) as opened:
+        yield opened
+
+
+def _without_key(settings: Settings) -> list[Finding]:
+    checks = ("api key", "wallet", *ACCOUNT_CHECKS)
+    if settings.mode != "live":
+        return [skipped(check, "paper money needs no account; no private key is set") for check in checks]
+    remedy = "set POLYBOT_PRIVATE_KEY_FILE to a file that only you may read"
+    return [failed("api key", "no private key is set", remedy), *(skipped(c, "no private key") for c in checks[1:])]
+
+
+def _wallet(settings: Settings, client: "AccountClient") -> Finding:
+    wallet = client.wallet
+    told = f"{wallet.address}, {WALLETS.get(wallet.signature_type, 'of an unknown type')}"
+    if wallet.signature_type not in WALLETS:
+        return failed("wallet", told, "this version cannot sign for it: use the account's deposit wallet")
+    keys = account_keys(settings)
+    if wallet.signature_type != EOA and (keys is None or not keys.relayer_key):
+        remedy = "make a relayer key (polymarket.com, settings, API keys) and set POLYBOT_RELAYER_KEY and _ADDRESS"
+        return failed("wallet", f"{told}: without a relayer's key its winnings cannot be redeemed", remedy)
+    return passed("wallet", told if wallet.signature_type != EOA else f"{told}: it pays its own gas, in POL")
+
+
+async def _state(settings: Settings, client: "AccountClient") -> list[Finding]:
+    answers = await asyncio.gather(
+        _standing(client), _balance(settings, client), _allowances(settings, client), _orders(client)
+    )
+    return list(answers)
+
+
+async def _standing(client: "AccountClient") -> Finding:
+    try:
+        closed_only = await client.closed_only()
+    except TROUBLE as error:
+        return failed("standing", f"no answer: {error}", UNREACHABLE)
+    if closed_only:
+        return failed("standing", "the venue lets this wallet only close positions", "ask the venue's support why")
+    return passed("standing", "the venue takes orders of this wallet")
+
+
+async def _balance(settings: Settings, client: "AccountClient") -> Finding:
+    """At the first start all of the capital has to be there; later some of it is in positions, or lost."""
+    try:
+        balance = (await client.collateral()).balance
+    except TROUBLE as error:
+        return failed("balance", f"no answer: {error}", UNREACHABLE)
+    capital = settings.capital_money
+    told = f"{dollars(balance)} of pUSD; the floor trades {dollars(capital)}"
+    if is_first_start(settings) and balance < capital:
+        return failed("balance", told, "put pUSD into the wallet, or lower POLYBOT_CAPITAL")
+    return passed("balance", told)
+
+
+async def _allowances(settings: Settings, client: "AccountClient") -> Finding:
+    try:
+        allowances = (await client.collateral()).allowances
+    except TROUBLE as error:
+        return failed("allowances", f"no answer: {error}", UNREACHABLE)
+    short = sorted(spender for spender, allowed in allowances.items() if Money(allowed) < settings.capital_money)
+    remedy = "trade once by hand on polymarket.com, which approves the exchanges; or call setup_trading_approvals()"
+    if not allowances:
+        return failed("allowances", "the venue names no contract that may take our pUSD", remedy)
+    if short:
+        return failed("allowances", f"these contracts may not take our pUSD: {', '.join(short)}", remedy)
+    return passed("allowances", f"{len(allowances)} of the venue's contracts may take our pUSD")
+
+
+async def _orders(client: "AccountClient") -> Finding:
+    try:
+        orders = await client.open_orders()
+    except TROUBLE as error:
+        return failed("open orders", f"no answer: {error}", UNREACHABLE)
+    return passed(
+        "open orders", f"{len(orders)} at the venue; what is not the floor's, it cancels" if orders else "none"
+    )
