@@ -11,22 +11,23 @@ from loguru import logger
 
 from polybot import __version__
 from polybot.backtest.replay import Replay
-from polybot.clock import ReplayClock, SystemClock
+from polybot.clock import SystemClock
+from polybot.control import control_of, fit_kill_switch
 from polybot.desk.room import TradingRoom
 from polybot.domain.errors import BadInput
 from polybot.domain.events import AnyFact, MarketEvent, RunEnded, RunStarted, Severity
 from polybot.domain.units import Millis, Money
 from polybot.floor.board import Board, RunInfo
 from polybot.floor.closing import Closing
-from polybot.floor.player import play
 from polybot.floor.status import LeadStatus
 from polybot.floor.teller import tell
 from polybot.floor.watchdog import Vital
 from polybot.house import House, HouseTerms, restore
+from polybot.page import open_page
 from polybot.recovery import FloorMemory, decode_memory, new_memory
 from polybot.risk.audit import Auditor
 from polybot.runs import TakenUp, journal_path, take_up
-from polybot.settings import Settings, agent_files, load_plans
+from polybot.settings import Settings, load_plans, public_settings, require_startable
 from polybot.standby import Standby
 from polybot.storage.embedded import EmbeddedServers, embedded_servers
 from polybot.storage.embedded_keeper import kept_running
@@ -37,9 +38,8 @@ from polybot.storage.tape import TapeReader, merge_tapes
 from polybot.stores import FloorStores
 from polybot.upkeep import Note
 from polybot.venue.matching import Simulator, new_simulator_state
-from polybot.venue.paper import PaperVenue
-from polybot.web.server import CannotListen, WebServer, create_app, serve
 from polybot.web.source import FloorSource
+from polybot.world import TapeWorld, World
 
 
 class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,12 +67,13 @@ class OpenFloor(msgspec.Struct, frozen=True, kw_only=True):
 async def run_floor(
     settings: Settings, stop: asyncio.Event, on_open: Callable[[OpenFloor], None], closing: Closing
 ) -> RunOutcome:
-    """Open the floor on a tape, play it, close it in order; `closing` is told how far that is.
+    """Open the floor on its world, play that, close it in order; `closing` is told how far that is.
 
     Where another floor runs on its folder or leads its account, it waits first (standby.py). Raises FloorFailed where
     only a restart can help, Deposed when another leads, StoppedWaiting when asked to stop before it led.
     """
-    tape = TapeReader(settings.tape)
+    require_startable(settings)
+    world = open_world(settings)
     async with AsyncExitStack() as stack:
         ground = await _take_ground(settings, stop, stack, closing)
         leadership, servers = ground.leadership, ground.servers
@@ -83,9 +84,9 @@ async def run_floor(
         stores.guard_writes(leadership.guard)
         stack.push_async_callback(stores.close)
         stack.callback(closing.begin, "PostgreSQL and Redis")
-        house, clock = await _house(settings, tape, journal, stores, leadership)
-        board = _board(house, stores, tape, leadership)
-        url = await _open_page(settings, FloorSource(board, stores), stack, closing)
+        house = await _house(settings, world, journal, stores, leadership, stack)
+        board = _board(house, stores, world, leadership)
+        url = await open_page(settings, FloorSource(board, stores), control_of(settings, house), stack, closing)
         on_open(
             OpenFloor(
                 board=board,
@@ -98,12 +99,7 @@ async def run_floor(
         )
         await stack.enter_async_context(_at_work(stores, servers, board, house))
         await _note_taken_up(house, ground.taken_up)
-        events = tape.events(start=house.room.state.position)
-        finished, reason = await house.run(
-            lambda dispatcher, stopped: play(events, dispatcher, clock, settings.speed, stopped),
-            stop,
-            at_end=lambda: closing.begin("the agents"),
-        )
+        finished, reason = await house.run(world.play(house), stop, at_end=lambda: closing.begin("the agents"))
         if finished and settings.at_end == "hold":
             closing.done()
             await _hold_page(board, stop, leadership)
@@ -119,19 +115,34 @@ def _all_facts(journal: Journal) -> list[AnyFact]:
     return [entry.fact for entry in journal.read()]
 
 
+def open_world(settings: Settings) -> World:
+    """What POLYBOT_SOURCE names."""
+    if settings.source == "tape":
+        return TapeWorld(settings)
+    from polybot.live import LiveWorld  # noqa: PLC0415 - a tape needs no sockets, and starts sooner without
+
+    return LiveWorld(settings)
+
+
 async def _house(
-    settings: Settings, tape: TapeReader, journal: Journal, stores: FloorStores, leadership: Leadership
-) -> tuple[House, ReplayClock]:
-    """The floor as it was, on paper, on the tape's time; fenced by the lease."""
-    terms = house_terms(settings, source_name(tape))
+    settings: Settings,
+    world: World,
+    journal: Journal,
+    stores: FloorStores,
+    leadership: Leadership,
+    stack: AsyncExitStack,
+) -> House:
+    """The floor as it was, in its world; fenced by the lease."""
+    terms = house_terms(settings, world.name, lockstep=world.lockstep)
     memory = await _newest_memory(stores) or new_memory(settings.capital_money)
-    was = await asyncio.to_thread(restore, terms, memory, journal, tape.events())  # the lease is renewed meanwhile
-    clock = ReplayClock(was.now or Millis(tape.totals.first_ms if tape.totals else 0))
-    venue = PaperVenue(was.paper_venue(settings.venue.model(settings.seed)))
+    was = await asyncio.to_thread(restore, terms, memory, journal, world.market_events())  # the lease is renewed
+    clock, venue = await world.open(was, stack)
     house = House(terms, was, venue, FencedJournal(journal, leadership.hold), clock, stores.keep_checkpoint)
     _fence(house, leadership)
+    fit_kill_switch(house, settings.data_dir)
     house.dispatcher.follow(tell)
-    return house, clock
+    world.wire(house)
+    return house
 
 
 class _Ground(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,17 +233,6 @@ def _fence(house: House, leadership: Leadership) -> None:
     house.beside(lambda: leadership.watch(house.dispatcher.note))
 
 
-async def _open_page(settings: Settings, source: FloorSource, stack: AsyncExitStack, closing: Closing) -> str:
-    """Serve, and note the address for `polybot status`; the address."""
-    web = await _serve(settings, source)
-    stack.push_async_callback(web.close)
-    stack.callback(closing.begin, "the page")
-    page = page_note(settings.data_dir)
-    page.write_text(web.url + "\n")
-    stack.callback(page.unlink, missing_ok=True)
-    return web.url
-
-
 async def _hold_page(board: Board, stop: asyncio.Event, leadership: Leadership) -> None:
     """Until stopped. Raises Deposed when another floor goes on with the account."""
     logger.bind(action="held").info("the tape is over; the page stays up until this is stopped")
@@ -244,22 +244,6 @@ async def _hold_page(board: Board, stop: asyncio.Event, leadership: Leadership) 
             leadership.task.result()
     finally:
         stopping.cancel()
-
-
-async def _serve(settings: Settings, source: FloorSource) -> WebServer:
-    """On the port asked for. Where nobody asked and the usual one is taken, on any free one: the page comes up."""
-    try:
-        return await serve(create_app(source, extra_hosts=settings.web_hosts), settings.web_host, settings.web_port)
-    except CannotListen as error:
-        if "web_port" in settings.model_fields_set:
-            raise
-        logger.bind(action="open").warning("{}; another port is used", error)
-        return await serve(create_app(source, extra_hosts=settings.web_hosts), settings.web_host, 0)
-
-
-def page_note(data_dir: Path) -> Path:
-    """Where a running floor writes the address of its page, for `polybot status`."""
-    return data_dir / "page.url"
 
 
 async def _servers(settings: Settings, stack: AsyncExitStack) -> EmbeddedServers:
@@ -274,10 +258,10 @@ async def _servers(settings: Settings, stack: AsyncExitStack) -> EmbeddedServers
     return await stack.enter_async_context(own)
 
 
-def house_terms(settings: Settings, source: str) -> HouseTerms:
+def house_terms(settings: Settings, source: str, *, lockstep: bool) -> HouseTerms:
     return HouseTerms(
         plans=load_plans(settings),
-        limits=settings.limits.limits(),
+        limits=settings.floor_limits,
         capital=settings.capital_money,
         seed=settings.seed,
         mode=settings.mode,
@@ -285,15 +269,16 @@ def house_terms(settings: Settings, source: str) -> HouseTerms:
         settings=public_settings(settings),
         agent_hang_s=settings.agent_hang_s,
         checkpoint_s=settings.checkpoint_s,
-        lockstep=True,
+        lockstep=lockstep,
     )
 
 
-def _board(house: House, stores: FloorStores, tape: TapeReader, leadership: Leadership) -> Board:
+def _board(house: House, stores: FloorStores, world: World, leadership: Leadership) -> Board:
     """What is shown of the floor."""
     board = Board(house.room, house.clock, SystemClock().now_ms, house.was.memory.board)
     board.boss, board.supervisor, board.stores = house.boss, house.supervisor, stores
-    board.circuit_looks.append(house.dispatcher.calls.snapshot)
+    board.circuit_looks += [house.dispatcher.calls.snapshot, *world.circuit_looks()]
+    board.feed = world.feed
     board.lead = lambda: _lead(leadership)
     board.info = RunInfo(
         run=house.journal.genesis.hex()[:12],
@@ -302,8 +287,8 @@ def _board(house: House, stores: FloorStores, tape: TapeReader, leadership: Lead
         started_at=SystemClock().now_ms(),
         capital=house.terms.capital,
         exposure_share=house.room.limits.floor_capital_share,
-        events_total=tape.totals.events if tape.totals else None,
-        windows_total=len(tape.totals.markets) if tape.totals else None,
+        events_total=world.events_total,
+        windows_total=world.windows_total,
     )
     return board
 
@@ -322,17 +307,6 @@ async def _newest_memory(stores: FloorStores) -> FloorMemory | None:
     except BadInput as error:
         logger.bind(action="checkpoint").warning("{}", error)
         return None
-
-
-def source_name(tape: TapeReader) -> str:
-    return f"tape {tape.header.name}"
-
-
-def public_settings(settings: Settings) -> dict[str, object]:
-    """The settings as they may be written down: no URLs, which can hold passwords, and no paths of this machine."""
-    hidden = {"database_url", "redis_url", "data_dir", "config_dir", "strategies_dir", "tape"}
-    plain: dict[str, object] = settings.model_dump(mode="json", exclude=hidden)
-    return plain | {"agents": msgspec.to_builtins(agent_files(settings))}  # `polybot replay` does it again with these
 
 
 # -- backtest ---------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from polybot.domain.ids import AgentId
 from polybot.domain.units import Millis, Money, format_units
 from polybot.floor.boss import WATCH_EVERY_S, Boss
 from polybot.floor.dispatch import Dispatcher
+from polybot.floor.kill_switch import KillSwitch
 from polybot.floor.reconciler import LOOK_EVERY_S, Reconciler
 from polybot.floor.supervisor import AgentSpec, Supervisor
 from polybot.recovery import FloorMemory, Recovered, decode_audit, encode_audit, encode_memory, recover
@@ -120,6 +121,8 @@ class House:
                 desk.prove_ends()
         self.boss = Boss(was.room, self.dispatcher, clock, self._keep_checkpoint, terms.checkpoint_s, terms.watch_s)
         self.supervisor = Supervisor(self._specs(), clock, self.boss.on_agent_change, random.Random(terms.seed))
+        self.kill_switch: KillSwitch | None = None
+        """What people stop it with; a simulation has none."""
         self._beside: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
     def beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -26,8 +26,16 @@ ROOMS = {
     "simulator": Room("polybot.venue", ("domain",), pure=True),  # matching, fill models and all that serves them
     "venue.base": Room("polybot.venue.base", ("domain", "risk")),
     "venue.paper": Room("polybot.venue.paper*", ("domain", "risk", "simulator", "venue.base", *OUTER)),
-    "venue.polymarket": Room("polybot.venue.polymarket", ("domain", "risk", "venue.base", "venue.wire", *OUTER)),
+    "venue.polymarket": Room(
+        "polybot.venue.polymarket",
+        ("domain", "risk", "venue.base", "venue.wire", "venue.orders", "venue.accounts", *OUTER),
+    ),
+    "venue.orders": Room("polybot.venue.polymarket.order_*", ("domain", "venue.wire"), pure=True),
+    "venue.accounts": Room("polybot.venue.polymarket.account_*", ("domain", "venue.wire"), pure=True),
     "venue.wire": Room("polybot.venue.polymarket.wire*", ("domain",)),  # bytes <-> domain, for recorded frames as well
+    # The loopback exchange reads the venue's documents for itself: it and the live venue prove each other.
+    "exchange": Room("polybot.exchange", ("domain", "exchange.core", "storage.tape", *OUTER)),
+    "exchange.core": Room("polybot.exchange.core", ("domain",), pure=True),  # the engine, and what decides beside it
     "storage": Room("polybot.storage", ("domain", "storage.lease", "storage.tape", "upkeep", *OUTER)),
     "storage.lease": Room("polybot.storage.lease", ("domain",), pure=True),  # who may lead, decided
     "storage.tape": Room("polybot.storage.tape*", ("domain", *OUTER)),
@@ -50,12 +58,14 @@ ROOMS = {
             "domain",
             "venue.base",
             "learning",
+            "switch_file",
             *OUTER,
         ),
     ),
+    "switch_file": Room("polybot.switch_file", ("domain",)),  # what the floor, and who stops it without one, both know
     "floor.status": Room("polybot.floor.status", ("domain", "circuit")),  # values for those who look
     "floor.crash_budget": Room("polybot.floor.crash_budget", ("domain",), pure=True),
-    "floor.feed_watch": Room("polybot.floor.feed_watch", ("domain",), pure=True),
+    "floor.feed_watch": Room("polybot.floor.feed_watch", ("domain", "floor.status"), pure=True),
     # What ends a process that hangs; the command starts it before there is a floor.
     "floor.watchdog": Room("polybot.floor.watchdog", ("floor.status", *OUTER)),
     "floor.closing": Room("polybot.floor.closing", ("floor.watchdog",)),
@@ -78,8 +88,21 @@ ROOMS = {
     "web": Room("polybot.web", ("floor.status", "storage", "domain", *OUTER)),
     # What is read becomes the pure rooms' own values: limits, plans, models.
     "settings": Room(
-        "polybot.settings", ("domain", "risk", "desk", "strategies", "strategies.registry", "simulator", "paths")
+        "polybot.settings",
+        (
+            "domain",
+            "risk",
+            "desk",
+            "live_settings",
+            "setting_kinds",
+            "strategies",
+            "strategies.registry",
+            "simulator",
+            "paths",
+        ),
     ),
+    "live_settings": Room("polybot.live_settings", ("domain", "risk", "setting_kinds")),
+    "setting_kinds": Room("polybot.setting_kinds"),
     "circuit": Room("polybot.circuit", ("domain",), pure=True),
     "clock": Room("polybot.clock", ("domain",)),
     "log": Room("polybot.log", ("clock", "paths")),
@@ -89,6 +112,31 @@ ROOMS = {
     "recovery": Room(
         "polybot.recovery",
         ("domain", "risk", "desk", "strategies", "simulator", "floor", "floor.status", "storage", *OUTER),
+    ),
+    "feeding": Room(
+        "polybot.feeding",
+        ("domain", "floor", "live", "settings", "storage", "storage.tape", "venue.polymarket", *OUTER),
+    ),
+    "recording": Room(
+        "polybot.recording",
+        ("domain", "floor", "live", "settings", "storage", "storage.tape", "venue.polymarket", *OUTER),
+    ),
+    "rerunning": Room(
+        "polybot.rerunning",
+        ("backtest", "desk", "domain", "live_settings", "risk", "settings", "storage.tape", *OUTER),
+    ),
+    "control": Room("polybot.control", ("floor", "house", "live_settings", "settings", "switch_file", "web")),
+    "page": Room("polybot.page", ("floor.closing", "settings", "web", *OUTER)),
+    "live_account": Room(
+        "polybot.live_account",
+        ("domain", "live_settings", "settings", "venue.base", "venue.polymarket", *OUTER),
+    ),
+    "doctor": Room(
+        "polybot.doctor*",
+        (
+            *("domain", "risk", "live", "live_account", "live_settings", "runs", "settings", "storage", "switch_file"),
+            *("venue.base", "venue.polymarket", "venue.wire", "venue.accounts", *OUTER),
+        ),
     ),
     "runs": Room("polybot.runs", ("domain", "storage", *OUTER)),
     "house": Room(
@@ -105,14 +153,70 @@ ROOMS = {
     "upkeep": Room("polybot.upkeep", ("domain", *OUTER)),
     "store_watch": Room("polybot.store_watch", ("domain", "floor.status"), pure=True),
     "standby": Room("polybot.standby", ("domain", "settings", "storage", "web", *OUTER)),
+    # Where a floor's data, time and venue come from.
+    "world": Room(
+        "polybot.world",
+        (
+            *("domain", "floor", "floor.status", "house", "recovery", "settings", "storage.tape"),
+            *("venue.base", "venue.paper", *OUTER),
+        ),
+    ),
+    "live": Room(
+        "polybot.live",
+        (
+            *(
+                "domain",
+                "floor",
+                "floor.feed_watch",
+                "floor.status",
+                "house",
+                "recovery",
+                "runs",
+                "settings",
+                "storage",
+            ),
+            *("live_account", "live_trading", "venue.base", "venue.paper", "venue.polymarket", *OUTER),
+        ),
+    ),
+    "live_trading": Room(
+        "polybot.live_trading",
+        (
+            *("doctor", "domain", "house", "live_account", "live_books", "recovery", "settings"),
+            *("venue.accounts", "venue.base", "venue.orders", "venue.polymarket", *OUTER),
+        ),
+    ),
+    "live_books": Room("polybot.live_books", ("domain", "desk", "venue.accounts"), pure=True),
+    "rehearsal": Room("polybot.rehearsal", ("*",)),
     "app": Room("polybot.app", ("*",)),
     "bench": Room("polybot.bench*", ("*",)),
     "chaos": Room("polybot.chaos*", ("*",)),
     "cli": Room(
         "polybot.cli",
         (
-            *("app", "backtest", "bench", "chaos", "importing", "outlet"),
-            *("runs", "settings", "standby", "stores", "web"),
+            *(
+                "app",
+                "backtest",
+                "bench",
+                "chaos",
+                "doctor",
+                "exchange",
+                "exchange.core",
+                "feeding",
+                "importing",
+                "live_account",
+                "live_settings",
+                "outlet",
+                "page",
+                "recording",
+                "rehearsal",
+                "rerunning",
+                "runs",
+                "settings",
+                "standby",
+                "stores",
+                "switch_file",
+                "web",
+            ),
             *("domain", "floor.status", "floor.watchdog", "floor.closing", "floor.guard"),
             *("storage", "storage.tape", *OUTER),
         ),
@@ -122,24 +226,37 @@ ROOMS = {
 
 # Every third-party library, and the rooms it may be seen in; "*" is every room that is not pure.
 LIBRARIES = {
-    "aiohttp": ("web", "venue.polymarket"),
+    "aiohttp": ("web", "venue.polymarket", "exchange", "bench"),  # bench: a market socket to measure with
     "asyncpg": ("storage",),
     "backoff": ("storage", "venue.polymarket"),
+    "eth_abi": ("exchange",),
+    "eth_account": ("exchange", "rehearsal"),
+    "eth_keys": ("exchange",),
+    "eth_utils": ("venue.polymarket", "exchange"),
     "loguru": ("*",),
     "msgspec": (
         "*",
+        "exchange.core",
         "circuit",
         "store_watch",
         *("domain", "strategies", "risk", "desk", "simulator", "floor.crash_budget", "storage.lease"),
         "floor.feed_watch",
+        *("venue.orders", "venue.accounts", "live_books"),
     ),
     "numpy": ("learning", "strategies", "backtest", "bench"),
     "plotly": ("backtest",),
     "polymarket": ("venue.polymarket",),
     "prometheus_client": ("web",),
     "pyarrow": ("storage", "importing"),
-    "pydantic": ("settings", "strategies", "risk"),
-    "pydantic_settings": ("settings",),
+    "pydantic": (
+        "settings",
+        "setting_kinds",
+        "live_settings",
+        "strategies",
+        "rehearsal",
+        "risk",
+    ),  # rehearsal: a secret is a setting
+    "pydantic_settings": ("settings", "setting_kinds"),
     "redis": ("storage",),
     "rich": ("cli", "backtest", "bench", "web"),  # web: the text of `polybot status` stands beside its JSON
     "sqlite3": ("storage",),  # in the standard library, and as much a storage engine as the others

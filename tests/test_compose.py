@@ -24,7 +24,9 @@ import pytest
 from polybot.app import Backtest
 from polybot.domain.events import TradeSettled
 from polybot.domain.units import UNIT
-from polybot.settings import PREFIX, Settings, load_settings
+from polybot.live_settings import SECRETS
+from polybot.setting_kinds import PREFIX
+from polybot.settings import GROUPS, Settings, load_settings
 
 TREE = Path(__file__).resolve().parent.parent
 COMPOSE, DOCKERFILE, EXAMPLE = TREE / "docker-compose.yml", TREE / "Dockerfile", TREE / ".env.example"
@@ -33,7 +35,7 @@ Project = Callable[..., subprocess.CompletedProcess[str]]
 WANTED = os.environ.pop("POLYBOT_TEST_DOCKER", "")
 """Taken out of the environment, where PolyBot would refuse it as a setting it does not know."""
 FIXED_IN_IMAGE = {"DATA_DIR", "EMBEDDED", "WEB_HOST"}
-PATHS = {"TAPE", "CONFIG_DIR", "STRATEGIES_DIR"}
+PATHS = {"TAPE", "CONFIG_DIR", "STRATEGIES_DIR"} | {f"{name}_file".upper() for name in SECRETS}
 """Of files in the container: they need a mount, and are set in an override file."""
 
 # -- what a person may set --------------------------------------------------------------------------------------------
@@ -237,7 +239,7 @@ def project() -> Iterator[Project]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     clean = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    environment = clean | {"POLYBOT_WEB_PORT": port, "POLYBOT_SPEED": SPEED}
+    environment = clean | {"POLYBOT_WEB_PORT": port, "POLYBOT_SOURCE": "tape", "POLYBOT_SPEED": SPEED}
 
     def compose_command(*words: str) -> subprocess.CompletedProcess[str]:
         command = ["docker", "compose", "--project-name", f"polybot-test-{os.getpid()}", "--env-file", os.devnull]
@@ -339,9 +341,9 @@ def _defaults() -> dict[str, Any]:
     """Every setting by its variable's name, less the prefix, with what it is when nobody sets it."""
     settings = _settings_when_nothing_is_set()
     plain = {name: getattr(settings, name) for name in Settings.model_fields}
-    flat = {name.upper(): value for name, value in plain.items() if name not in ("limits", "venue")}
-    for group in ("limits", "venue"):
-        flat |= {f"{group}__{name}".upper(): value for name, value in plain[group]}
+    flat = {name.upper(): value for name, value in plain.items() if name.upper() not in GROUPS}
+    for group in GROUPS:
+        flat |= {f"{group}__{name}".upper(): value for name, value in plain[group.lower()]}
     return flat
 
 
@@ -349,11 +351,13 @@ NUMBER = r"\d+(\.\d+)?"
 
 
 def _same(told: str, value: Any) -> bool:
-    """Whether a text tells this value: numbers by their size, None as `none`."""
+    """Whether a text tells this value: numbers by their size, None as `none` or nothing, the rest as JSON."""
     text = told.strip("`")
     if re.fullmatch(NUMBER, str(value)) and re.fullmatch(NUMBER, text):
         return Decimal(text) == Decimal(str(value))
-    return text == ("none" if value is None else str(value))
+    if isinstance(value, bool | list):
+        return text == json.dumps(value, separators=(",", ":"))
+    return text in (("none", "") if value is None else (str(value),))
 
 
 YAML_LINE = re.compile(r"(?P<indent> *)(?P<item>- )?(?:(?P<key>[\w.-]+):(?: |$))?(?P<value>.*)")

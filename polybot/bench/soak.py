@@ -167,7 +167,7 @@ async def run_soak(folder: Path, minutes: float, rate: float, tell_progress: Cal
     clock, stop, watch = SystemClock(), asyncio.Event(), LoopWatch()
     run, feed = SoakRun(watch=watch), SocketFeed(rate, clock)
     await feed.start()
-    async with _open(settings, folder) as (house, board, stores, page):
+    async with open_floor(settings, folder) as (house, board, stores, page):
         gc.freeze()  # as the service does (cli/process.py)
         watching = [
             asyncio.create_task(watch.run()),
@@ -211,7 +211,7 @@ class _Timed:
 
 
 @asynccontextmanager
-async def _open(settings: Settings, folder: Path) -> AsyncIterator[tuple[House, Board, FloorStores, str]]:
+async def open_floor(settings: Settings, folder: Path) -> AsyncIterator[tuple[House, Board, FloorStores, str]]:
     """Everything a live floor has, opened as app.py opens it, around a feed in the tape's place."""
     async with AsyncExitStack() as stack:
         logged = stack.enter_context((folder / "soak.log").open("w"))
@@ -220,7 +220,7 @@ async def _open(settings: Settings, folder: Path) -> AsyncIterator[tuple[House, 
         journal = stack.enter_context(Journal.open(journal_path(settings.data_dir)))
         stores = await FloorStores.open(servers.database_url, servers.redis_url, journal, settings.data_dir)
         stack.push_async_callback(stores.close)
-        terms = msgspec.structs.replace(house_terms(settings, "soak"), lockstep=False)
+        terms = house_terms(settings, "soak", lockstep=False)
         was = restore(terms, new_memory(settings.capital_money), journal, ())
         venue = PaperVenue(was.paper_venue(settings.venue.model(settings.seed)))
         house = House(terms, was, venue, journal, SystemClock(), stores.keep_checkpoint)

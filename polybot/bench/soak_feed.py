@@ -9,6 +9,7 @@ import select
 import socket
 import sys
 import time
+from collections.abc import Collection
 
 import msgspec
 
@@ -76,15 +77,52 @@ def templates() -> list[list[bytes]]:
     return list(frames.values())
 
 
-class Wire:
-    """One connection: which markets are followed, how far each one's frames are, and what was asked for."""
+class Rounds:
+    """Which markets are followed and how far each one's frames are: a recording that goes round and round."""
 
-    def __init__(self, line: socket.socket, made: list[list[bytes]]) -> None:
-        self._line, self._made = line, made
+    def __init__(self, made: list[list[bytes]]) -> None:
+        self._made = made
         self._blank = msgspec.structs.replace(recorded_terms(), id=MarketId("soak-0"), condition_id=CONDITION)
         self._next: dict[str, int] = {}
         self._turn = 0
-        self._heard = b""
+
+    def follow(self, markets: Collection[str]) -> None:
+        """Exactly these; the new ones begin with their snapshot."""
+        self._next = {market: self._next.get(market, 0) for market in markets}
+
+    def renew(self, market: str) -> None:
+        """Its snapshot comes next."""
+        self._next[market] = 0
+
+    @property
+    def followed(self) -> frozenset[str]:
+        return frozenset(self._next)
+
+    def next_frame(self) -> bytes | None:
+        """One frame, the markets by turns; a market's first is its snapshot, and then its recording goes round."""
+        markets = sorted(self._next)
+        if not markets:
+            return None
+        self._turn += 1
+        market = markets[self._turn % len(markets)]
+        asset, start_ms = parts_of(market)
+        own = self._made[(ASSETS.index(asset) + len(ASSETS) * (start_ms // WINDOW_MS)) % len(self._made)]
+        frame = own[self._next[market] % len(own)]
+        self._next[market] += 1
+        return self._renamed(frame, market_of(asset, start_ms, self._blank))
+
+    def _renamed(self, frame: bytes, market: Market) -> bytes:
+        frame = frame.replace(CONDITION.encode(), market.condition_id.encode())
+        for outcome in Outcome:
+            frame = frame.replace(token_of(self._blank, outcome).encode(), token_of(market, outcome).encode())
+        return frame.replace(str(STAMP).encode(), str(CLOCK.now_ms()).encode())
+
+
+class Wire:
+    """One connection of the soak's own: lines of words in, lines of JSON out."""
+
+    def __init__(self, line: socket.socket, made: list[list[bytes]]) -> None:
+        self._line, self._rounds, self._heard = line, Rounds(made), b""
 
     def listen(self) -> bool:
         """Take in what was asked for; False when hung up on."""
@@ -95,29 +133,15 @@ class Wire:
             *asked, self._heard = (self._heard + heard).split(b"\n")
             for words in (line.decode().split() for line in asked):
                 if words[0] == "F":
-                    self._next = {market: self._next.get(market, 0) for market in words[1:]}
+                    self._rounds.follow(words[1:])
                 else:
-                    self._next[words[1]] = 0
+                    self._rounds.renew(words[1])
         return True
 
     def send_next(self) -> None:
-        """One frame, the markets by turns; a market's first is its snapshot, and then its recording goes round."""
-        markets = sorted(self._next)
-        if not markets:
-            return
-        self._turn += 1
-        market = markets[self._turn % len(markets)]
-        asset, start_ms = parts_of(market)
-        own = self._made[(ASSETS.index(asset) + len(ASSETS) * (start_ms // WINDOW_MS)) % len(self._made)]
-        frame = own[self._next[market] % len(own)]
-        self._next[market] += 1
-        self._line.sendall(self._renamed(frame, market_of(asset, start_ms, self._blank)) + b"\n")
-
-    def _renamed(self, frame: bytes, market: Market) -> bytes:
-        frame = frame.replace(CONDITION.encode(), market.condition_id.encode())
-        for outcome in Outcome:
-            frame = frame.replace(token_of(self._blank, outcome).encode(), token_of(market, outcome).encode())
-        return frame.replace(str(STAMP).encode(), str(CLOCK.now_ms()).encode())
+        frame = self._rounds.next_frame()
+        if frame is not None:
+            self._line.sendall(frame + b"\n")
 
 
 def main(port: int, rate: float) -> None:

@@ -16,7 +16,6 @@ import msgspec
 
 from polybot.agents.auditor import AUDITOR
 from polybot.agents.monitor import MONITOR
-from polybot.app import page_note
 from polybot.chaos.real_compare import Compared, compare_all
 from polybot.chaos.real_follow import Follower
 from polybot.chaos.real_load import SPEED, as_environment, write_load
@@ -27,6 +26,7 @@ from polybot.clock import SystemClock
 from polybot.domain.errors import PolybotError
 from polybot.domain.ids import AgentId
 from polybot.floor.status import FloorStatus, StoreState
+from polybot.page import page_note
 from polybot.runs import journal_path
 from polybot.settings import Settings, load_plans
 from polybot.storage.journal import Journal

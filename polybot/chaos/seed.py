@@ -5,7 +5,7 @@
 
 import asyncio
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from functools import partial
 from hashlib import sha256
@@ -73,14 +73,17 @@ class WatchedExchange(SimExchange):
 class Seed:
     """The world of one seed and everything that outlives a process in it."""
 
-    def __init__(self, number: int, hours: float) -> None:
+    def __init__(self, number: int, hours: float, without: Collection[str] = ()) -> None:
+        """`without`: faults that never happen."""
         self.number, self.hours = number, hours
         span_ms = int(hours * HOUR_MS)
         self.end_ms = Millis(START_MS + span_ms)
         self.log = EventLog()
         self.loop = VirtualLoop(collect_at_death=True)
         self.clock = VirtualClock(self.loop, START_MS)
-        self.faults = Faults(number, START_MS, span_ms, log=lambda name, text: self.say(f"fault {name} {text}"))
+        self.faults = Faults(
+            number, START_MS, span_ms, without=without, log=lambda name, text: self.say(f"fault {name} {text}")
+        )
         self.world = World(number, START_MS, self.faults)
         capital = CAPITAL if hours <= HOURS_SHORT else CAPITAL_FOR_DAYS
         self.exchange = WatchedExchange(self.world, self.faults, capital)

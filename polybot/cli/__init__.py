@@ -22,6 +22,13 @@ VERBS = {
     "tape": "tape",
     "chaos": "chaos",
     "journal": "journal",
+    "replay": "replay",
+    "record": "record",
+    "exchange": "exchange",
+    "rehearse": "rehearse",
+    "stop": "stop",
+    "resume": "stop",
+    "doctor": "doctor",
 }
 """Each verb, and the module of this room that has it."""
 

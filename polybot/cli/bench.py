@@ -13,7 +13,7 @@ from polybot.bench.live import FRAMES_PER_SECOND, LANES, run_live
 from polybot.bench.machine import resident_mb, this_machine
 from polybot.bench.replay import run_replay
 from polybot.bench.stores import COMPANY, run_journal, run_start
-from polybot.cli import soak
+from polybot.cli import frames, roles, soak
 from polybot.settings import Settings, load_settings
 
 BUSY_EVERY = 14
@@ -31,6 +31,8 @@ print(f"{resident_mb():.0f}")
 
 app = typer.Typer(help="The figures, with machine and versions.", invoke_without_command=True)
 soak.add_to(app)
+roles.add_to(app)
+frames.add_to(app)
 
 
 def add_to(verbs: typer.Typer) -> None:

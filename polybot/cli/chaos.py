@@ -17,7 +17,7 @@ from polybot.chaos.hunt import HuntPlan, cores, hunt, run_here
 from polybot.chaos.result import SeedResult
 from polybot.chaos.seed import run_seed
 from polybot.chaos.tally import Tally
-from polybot.cli import chaos_real
+from polybot.cli import chaos_real, chaos_rollover
 from polybot.cli.terminal import BottomLine, log_progress
 from polybot.domain.errors import BadInput
 from polybot.paths import command
@@ -29,6 +29,7 @@ PLAIN_EVERY_S = 15.0
 
 app = typer.Typer(help="Hunt for what breaks the floor.", invoke_without_command=True)
 chaos_real.add_to(app)
+chaos_rollover.add_to(app)
 
 
 def add_to(verbs: typer.Typer) -> None:

@@ -1,6 +1,7 @@
 """`polybot run`: the main job."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +13,9 @@ from polybot import log
 from polybot.app import OpenFloor, RunOutcome, run_floor
 from polybot.cli.process import WatchedProcess
 from polybot.cli.terminal import PLAIN_EVERY_S, BottomLine, log_outlet, log_progress, nobody_waits, progress_text
+from polybot.live_settings import forget_secrets, secret_values
 from polybot.paths import as_typed
-from polybot.settings import Settings, load_settings
+from polybot.settings import Settings, load_settings, require_startable
 from polybot.standby import StoppedWaiting
 
 SHOW_EVERY_S = 0.25
@@ -32,11 +34,19 @@ def run(
 ) -> None:
     """Run the floor. With nothing else said: recorded markets, own servers, paper money. Ctrl-C stops it in order."""
     settings = load_settings(tape=tape, speed=speed, data_dir=data_dir, seed=seed, web_port=port)
+    log.hide(secret_values(settings))
+    forget_secrets(os.environ)
     outlet = log_outlet(settings.log_format)
     line = BottomLine(outlet)
     log.set_up(settings.log_format, settings.log_level, line.above)
     process = WatchedProcess(settings.stall_exit_s, settings.stop_s_max, outlet.flush)
     with nobody_waits(line, outlet):
+        if settings.role == "feed":
+            process.run(lambda stop: _feed(settings, line, stop))
+            typer.echo(
+                "Stopped in order. Floors that take their data from here doubt their books until a feed is back."
+            )
+            return
         outcome = _live(settings, line, process)
     if outcome is not None:
         _report(outcome)
@@ -76,6 +86,19 @@ async def _run(settings: Settings, line: BottomLine, process: WatchedProcess, st
         line.end()
 
 
+async def _feed(settings: Settings, line: BottomLine, stop: asyncio.Event) -> None:
+    """Market data to Redis, and nothing else (POLYBOT_ROLE=feed)."""
+    from polybot.feeding import run_feed  # noqa: PLC0415 - sockets and Redis, which a floor on a tape starts without
+
+    require_startable(settings)
+    assert settings.redis_url is not None, "the settings require it"
+    logger.bind(action="open").info("market data goes to Redis; Ctrl-C stops in order")
+    try:
+        await run_feed(settings, settings.redis_url, stop, line.show)
+    finally:
+        line.end()
+
+
 async def _show(floor: OpenFloor, line: BottomLine) -> None:
     """Keep the bottom line true; where there is no terminal, log progress now and then."""
     every = PLAIN_EVERY_S if line.plain else SHOW_EVERY_S
@@ -92,6 +115,10 @@ def _say_hello(floor: OpenFloor, settings: Settings) -> None:
         say("the database: {}", floor.psql)
     if floor.redis_cli:
         say("the bus: {} GET market:BTC-15m", floor.redis_cli)
+    if settings.source != "tape":
+        where = settings.exchange or "Polymarket"
+        say("{} money on live data from {}; Ctrl-C stops in order", settings.mode, where)
+        return
     pace = f"at {settings.speed:g} times real time" if settings.speed else "as fast as it goes"
     if floor.resumed_at:
         say("going on at market event {} of the last run, {}", floor.resumed_at, pace)

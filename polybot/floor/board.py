@@ -19,6 +19,7 @@ from polybot.floor.boss import BOSS, Boss
 from polybot.floor.status import (
     RECENT_TRADES_MAX,
     AgentStatus,
+    FeedHealth,
     FloorStatus,
     LeadStatus,
     LoopHealth,
@@ -31,6 +32,8 @@ from polybot.floor.status import (
 from polybot.floor.supervisor import Supervisor
 from polybot.learning.metrics import Score
 
+FEED_AWAY_S_MAX = 60.0
+"""A connection that is made anew in the meantime is no reason to call the floor unfit."""
 NOT_LEADER = "whether this floor still leads its account is not known: no order is sent until it is"
 
 
@@ -73,6 +76,7 @@ class Board:
         """The breakers on outside dependencies besides the stores: the venue's calls, the market feed."""
         self.loop_health: Callable[[], LoopHealth] | None = None
         self.lead: Callable[[], LeadStatus] | None = None
+        self.feed: Callable[[], FeedHealth | None] = lambda: None
 
     # -- answering ----------------------------------------------------------------------------------------------------
 
@@ -119,6 +123,7 @@ class Board:
             circuits=tuple(self.circuits()),
             loop=self.loop_health() if self.loop_health is not None else None,
             leadership=self.lead() if self.lead is not None else None,
+            feed=self.feed(),
         )
 
     def _unfit(self, stores: Stores) -> list[str]:
@@ -132,6 +137,11 @@ class Board:
             return reasons  # the agents have gone home in order
         if not keepers:
             reasons.append("the agents have not been started")
+        feed = self.feed()
+        if feed is not None and feed.outage_since is not None:
+            away_s = (self._clock.now_ms() - feed.outage_since) / 1000
+            if away_s > FEED_AWAY_S_MAX:
+                reasons.append(f"market data stopped {away_s:.0f} s ago: nothing is traded until it is back")
         reasons += [
             f"{keeper.spec.name} is {keeper.state}: {keeper.text}"
             for keeper in keepers

@@ -19,6 +19,7 @@ from polybot.domain.events import BookReplaced, LevelsChanged, MarketEvent, Snap
 from polybot.domain.ids import MarketId
 from polybot.domain.markets import MarketState, Oddities
 from polybot.domain.units import Millis
+from polybot.floor.status import FeedHealth
 
 REMEMBERED = 64
 """Changes and trades per market among which a repetition is found."""
@@ -49,26 +50,6 @@ class Refresh(msgspec.Struct, frozen=True):
 
 
 Command = Reconnect | Refresh
-
-
-class FeedHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """The feed at one moment. Counts are since the start; `silent_ms` and `late_ms` None before the first event.
-
-    `outage_since` is when data stopped, None while it flows.
-    """
-
-    connected: bool
-    outage_since: Millis | None
-    silent_ms: int | None
-    late_ms: int | None
-    followed: int
-    reconnects: int
-    refreshes: int
-    duplicates: int
-    late: int
-    stale: int
-    future: int
-    contradicted: int
 
 
 class FeedWatch:

@@ -28,7 +28,8 @@ from polybot.domain.ids import MarketId
 from polybot.domain.market import Market
 from polybot.domain.markets import MarketState
 from polybot.domain.units import Millis
-from polybot.floor.feed_watch import FeedHealth, FeedWatch, Reconnect, Refresh, WatchTerms
+from polybot.floor.feed_watch import FeedWatch, Reconnect, Refresh, WatchTerms
+from polybot.floor.status import FeedHealth
 from polybot.floor.windows import followed_markets, known_since
 from polybot.risk.known_terms import changed_terms, unknown_terms
 from polybot.venue.base import MarketFeed, VenueBusy, VenueUnavailable

@@ -147,6 +147,26 @@ class LeadStatus(msgspec.Struct, frozen=True, kw_only=True):
     standby: bool
 
 
+class FeedHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """The feed at one moment. Counts are since the start; `silent_ms` and `late_ms` None before the first event.
+
+    `outage_since` is when data stopped, None while it flows.
+    """
+
+    connected: bool
+    outage_since: Millis | None
+    silent_ms: int | None
+    late_ms: int | None
+    followed: int
+    reconnects: int
+    refreshes: int
+    duplicates: int
+    late: int
+    stale: int
+    future: int
+    contradicted: int
+
+
 class FloorStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The floor at one moment.
 
@@ -193,6 +213,8 @@ class FloorStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The breakers on outside dependencies; their times are of the clock each of them goes by."""
     loop: LoopHealth | None = None
     leadership: LeadStatus | None = None
+    feed: FeedHealth | None = None
+    """The live market data's connection; None on a tape."""
 
 
 # -- the past ---------------------------------------------------------------------------------------------------------
@@ -240,6 +262,26 @@ class MetricsLine(msgspec.Struct, frozen=True, kw_only=True):
 
 class StoreUnavailable(PolybotError):
     """The store that keeps the past does not answer; the text says which and what still works."""
+
+
+class SwitchReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done about somebody's wish to stop or resume; `trouble` is what could not be done, "" where all was."""
+
+    done: str
+    trouble: str = ""
+
+
+class Switch(Protocol):
+    """How the floor is stopped by a person: floor-wide, durable, and lifted by `resume` alone (floor/kill_switch.py).
+
+    `by` says who it was, for the record. All may be repeated.
+    """
+
+    async def stop(self, *, cancel_all: bool, by: str) -> SwitchReport: ...
+
+    async def pause(self, *, by: str) -> SwitchReport: ...
+
+    async def resume(self, *, by: str) -> SwitchReport: ...
 
 
 class StatusSource(Protocol):

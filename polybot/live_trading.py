@@ -1,0 +1,167 @@
+"""Real money beside a floor: the account at the venue, what it finds out, and what the floor does about that. Part of
+app.py.
+
+Whatever speaks against trading (the account differs from our books, the user channel is away, the order heartbeat does
+not beat, the venue said stop) shuts the floor's fence at once and is a pause in the record; it ends when it is over.
+"""
+
+import asyncio
+import random
+from contextlib import AsyncExitStack
+
+from loguru import logger
+
+from polybot.clock import Clock
+from polybot.doctor import preflight
+from polybot.doctor.findings import require_passed
+from polybot.domain.events import Journaled, MarketSettled, Severity, TradingPaused, TradingResumed
+from polybot.domain.ids import MarketId
+from polybot.domain.market import Market
+from polybot.domain.order import OrderIntent
+from polybot.domain.units import Millis, format_units
+from polybot.house import House
+from polybot.live_account import account_hosts, opened_account
+from polybot.live_books import books_of, wallet_moves, wallet_opened
+from polybot.recovery import Recovered
+from polybot.settings import Settings
+from polybot.venue.polymarket.account_settlement import Settled
+from polybot.venue.polymarket.live_account import AccountHealth, LiveAccount
+from polybot.venue.polymarket.order_errors import Treatment
+from polybot.venue.polymarket.venue import PolymarketVenue
+
+ACCOUNT = "account"
+"""The breaker that is open while something speaks against trading with this account."""
+LOOK_S = 0.25
+SINCE_MS = 3_600_000
+"""Trades are read from so long before the last that the floor knows of: they may be listed late."""
+FIRST_LOOK_S_MAX = 60.0
+NOT_LOOKED = "the account has not been looked at yet"
+
+
+class LiveTrading:
+    """`open` before the house, `wire` into it; `health` for people."""
+
+    def __init__(self, settings: Settings, clock: Clock, was: Recovered) -> None:
+        self._settings, self._clock, self._room = settings, clock, was.room
+        self._since = Millis(max(0, (was.now or clock.now_ms()) - SINCE_MS))
+        self._account: LiveAccount | None = None
+        self._troubles: tuple[str, ...] = (NOT_LOOKED,)
+        self._settled: list[Settled] = []
+
+    async def open(self, stack: AsyncExitStack) -> PolymarketVenue:
+        """The account, opened, examined (`polybot doctor`) and looked at once.
+
+        Raises BadInput, ClientMismatch, NoAccount, NotReady.
+        """
+        client = await stack.enter_async_context(opened_account(self._settings, self._clock))
+        require_passed(await preflight(self._settings, clock=self._clock, client=client, at_start=True))
+        account = self._account = LiveAccount(
+            client,
+            account_hosts(self._settings),
+            self._clock,
+            market_of=self._market_of,
+            books=lambda: books_of(self._room, self._hash_of),
+            settled=self._settled.append,
+            since=self._since,
+        )
+        stack.push_async_callback(account.stream.close)
+        for desk in self._room.desks.values():  # what a former process sent is followed from the start
+            for known in desk.state.orders.values():
+                account.venue.adopt(known.intent)
+        async with asyncio.timeout(FIRST_LOOK_S_MAX):
+            await account.permission.ask()
+            await account.watch.look()
+        return account.venue
+
+    def _market_of(self, market: MarketId) -> Market | None:
+        return self._room.state.markets.get(market)
+
+    def _hash_of(self, intent: OrderIntent) -> str | None:
+        return self._opened.venue.hash_of(intent)
+
+    @property
+    def _opened(self) -> LiveAccount:
+        assert self._account is not None, "open comes first"
+        return self._account
+
+    def wire(self, house: House) -> None:
+        """The account's work goes on beside the floor, and shuts its fence where it must."""
+        otherwise = house.room.fence
+        house.room.fence = lambda: not self._troubles and otherwise()
+        if house.kill_switch is not None:
+            house.kill_switch.cancel_account = self._cancel_account
+            house.kill_switch.on_resume.append(self._opened.venue.standing.resume)
+        jobs = self._opened.jobs(random.Random(self._settings.seed)) | {"settlement": self._settle}
+        for name, job in jobs.items():
+            logger.bind(action="account").debug("{} goes on beside the floor", name)
+            house.beside(job)
+        house.beside(lambda: self._watch(house))
+        house.dispatcher.follow(self._hear)
+
+    def _hear(self, facts: list[Journaled]) -> None:
+        """What was won can be turned into pUSD now."""
+        if any(isinstance(entry.fact, MarketSettled) for entry in facts):
+            self._opened.redeemer.want()
+
+    async def _cancel_account(self) -> list[str]:
+        """Every open order of the account, whoever placed it; what is open all the same. As KillSwitch wants it."""
+        client = self._opened.client
+        await client.cancel_all()
+        return [order.hash for order in await client.open_orders()]
+
+    def health(self) -> AccountHealth | None:
+        return self._account.health() if self._account is not None else None
+
+    # -- beside the floor ---------------------------------------------------------------------------------------------
+
+    async def _watch(self, house: House) -> None:
+        """For ever: troubles become a pause, notices system events, settlements facts."""
+        account = self._opened
+        while True:
+            self._troubles = self._seen()
+            await self._pause_or_resume(house)
+            for notice in account.venue.standing.drain():
+                severity = Severity.CRITICAL if notice.treatment is Treatment.STOP else Severity.WARNING
+                await house.dispatcher.note(severity, "venue", notice.text)
+            await self._journal_wallet(house)
+            await asyncio.sleep(LOOK_S)
+
+    async def _pause_or_resume(self, house: House) -> None:
+        now, paused = self._clock.now_ms(), ACCOUNT in house.room.state.pauses
+        if self._troubles and not paused:
+            text = "; ".join(self._troubles)
+            count = float(len(self._troubles))
+            paused_now = TradingPaused(at=now, agent=None, breaker=ACCOUNT, value=count, limit=0, text=text, until=None)
+            await house.dispatcher.commit([paused_now])
+        elif paused and not self._troubles:
+            text = "account, user channel and order heartbeat are as they should be"
+            await house.dispatcher.commit([TradingResumed(at=now, agent=None, breaker=ACCOUNT, text=text)])
+
+    async def _journal_wallet(self, house: House) -> None:
+        """What of the wallet no desk knows is remembered with the facts (desk/wallet.py)."""
+        reading, room = self._opened.watch.reading, house.room
+        if reading is not None and room.state.wallet.elsewhere is None:
+            opened = wallet_opened(room, self._hash_of, reading, self._clock.now_ms())
+            if opened is not None:
+                await house.dispatcher.commit([opened])
+        while self._settled:
+            await house.dispatcher.commit(wallet_moves(room, self._settled[0]))
+            self._settled.pop(0)
+
+    async def _settle(self) -> None:
+        """Redeeming begins once the wallet is measured, and late enough that nothing is listed any more that a former
+        process redeemed: it would be counted twice."""
+        await asyncio.sleep(account_hosts(self._settings).listed_s)
+        while self._room.state.wallet.elsewhere is None:  # noqa: ASYNC110 - a fact of the floor's, seconds away
+            await asyncio.sleep(LOOK_S)
+        await self._opened.redeemer.run()
+
+    def _seen(self) -> tuple[str, ...]:
+        """Everything that speaks against trading now."""
+        elsewhere = self._room.state.wallet.elsewhere
+        found = [*self._opened.health().troubles]
+        if elsewhere is None:
+            found.append("what of the wallet is the floor's has not been measured yet")
+        elif elsewhere < 0:
+            found.append(f"the wallet has {format_units(-elsewhere)} pUSD less than the floor's capital: deposit it")
+        return tuple(found)
