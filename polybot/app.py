@@ -278,7 +278,7 @@ def _board(house: House, stores: FloorStores, world: World, leadership: Leadersh
     board = Board(house.room, house.clock, SystemClock().now_ms, house.was.memory.board)
     board.boss, board.supervisor, board.stores = house.boss, house.supervisor, stores
     board.circuit_looks += [house.dispatcher.calls.snapshot, *world.circuit_looks()]
-    board.feed = world.feed
+    board.feed, board.account = world.feed, world.account
     board.lead = lambda: _lead(leadership)
     board.info = RunInfo(
         run=house.journal.genesis.hex()[:12],

@@ -11,7 +11,7 @@ from polybot.web.control import Control
 
 
 def fit_kill_switch(house: House, data_dir: Path) -> None:
-    """Before the floor opens: it does not trade for a moment while the switch's file stands. Raises SwitchUnreadable."""
+    """Before the floor opens, so that it never trades while the switch's file stands. Raises SwitchUnreadable."""
     switch = KillSwitch(SwitchFile(data_dir), house.dispatcher, house.clock, lambda: house.was.memory.finished)
     otherwise = house.room.fence
     house.room.fence = lambda: switch.may_trade() and otherwise()

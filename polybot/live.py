@@ -19,7 +19,7 @@ from polybot.floor.dispatch import Dispatcher
 from polybot.floor.feed_in import FeedIn
 from polybot.floor.feed_watch import WatchTerms
 from polybot.floor.feeder import Feeder
-from polybot.floor.status import FeedHealth
+from polybot.floor.status import AccountStatus, FeedHealth
 from polybot.house import House, Play
 from polybot.live_account import price_key
 from polybot.recovery import Recovered
@@ -140,6 +140,9 @@ class LiveWorld:
         assert self._feeder is not None
         assert self._clock is not None
         return self._feeder.circuit.snapshot(self._clock.now_ms())
+
+    def account(self) -> AccountStatus | None:
+        return self._trading.status() if self._trading is not None else None
 
     def feed(self) -> FeedHealth | None:
         return self._feeder.health() if self._feeder is not None else None

@@ -19,13 +19,14 @@ from polybot.domain.ids import MarketId
 from polybot.domain.market import Market
 from polybot.domain.order import OrderIntent
 from polybot.domain.units import Millis, format_units
+from polybot.floor.status import AccountStatus
 from polybot.house import House
 from polybot.live_account import account_hosts, opened_account
 from polybot.live_books import books_of, wallet_moves, wallet_opened
 from polybot.recovery import Recovered
 from polybot.settings import Settings
 from polybot.venue.polymarket.account_settlement import Settled
-from polybot.venue.polymarket.live_account import AccountHealth, LiveAccount
+from polybot.venue.polymarket.live_account import LiveAccount
 from polybot.venue.polymarket.order_errors import Treatment
 from polybot.venue.polymarket.venue import PolymarketVenue
 
@@ -39,7 +40,7 @@ NOT_LOOKED = "the account has not been looked at yet"
 
 
 class LiveTrading:
-    """`open` before the house, `wire` into it; `health` for people."""
+    """`open` before the house, `wire` into it; `status` for people."""
 
     def __init__(self, settings: Settings, clock: Clock, was: Recovered) -> None:
         self._settings, self._clock, self._room = settings, clock, was.room
@@ -109,8 +110,20 @@ class LiveTrading:
         await client.cancel_all()
         return [order.hash for order in await client.open_orders()]
 
-    def health(self) -> AccountHealth | None:
-        return self._account.health() if self._account is not None else None
+    def status(self) -> AccountStatus | None:
+        if self._account is None:
+            return None
+        health, wallet = self._account.health(), self._room.state.wallet
+        return AccountStatus(
+            wallet=health.collateral,
+            elsewhere=wallet.elsewhere,
+            unpaid=wallet.unpaid,
+            dust=health.dust,
+            channel_open=health.channel_open,
+            heartbeat_armed=health.heartbeat_armed,
+            reading_age_s=health.reading_age_s,
+            troubles=self._troubles,
+        )
 
     # -- beside the floor ---------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from polybot.clock import Clock, ReplayClock
 from polybot.domain.events import MarketEvent
 from polybot.domain.units import Millis
 from polybot.floor.player import play
-from polybot.floor.status import FeedHealth
+from polybot.floor.status import AccountStatus, FeedHealth
 from polybot.house import House, Play
 from polybot.recovery import Recovered
 from polybot.settings import Settings
@@ -55,6 +55,10 @@ class World(Protocol):
         """How the market data's connection is; None where there is none."""
         ...
 
+    def account(self) -> AccountStatus | None:
+        """How the account at the venue is; None with paper money."""
+        ...
+
 
 class TapeWorld:
     """A recorded market: its time is the floor's, the venue is paper."""
@@ -89,4 +93,7 @@ class TapeWorld:
         return []
 
     def feed(self) -> FeedHealth | None:
+        return None
+
+    def account(self) -> AccountStatus | None:
         return None

@@ -181,7 +181,7 @@ ROOMS = {
     "live_trading": Room(
         "polybot.live_trading",
         (
-            *("doctor", "domain", "house", "live_account", "live_books", "recovery", "settings"),
+            *("doctor", "domain", "floor.status", "house", "live_account", "live_books", "recovery", "settings"),
             *("venue.accounts", "venue.base", "venue.orders", "venue.polymarket", *OUTER),
         ),
     ),

@@ -9,6 +9,7 @@ from polybot import __version__
 from polybot.circuit import CircuitSnapshot
 from polybot.clock import Clock
 from polybot.desk.room import TradingRoom
+from polybot.desk.state import fill_cost
 from polybot.domain.book import Book
 from polybot.domain.events import AgentState, WindowRecorded
 from polybot.domain.market import Outcome
@@ -18,6 +19,7 @@ from polybot.floor.board_state import BoardState
 from polybot.floor.boss import BOSS, Boss
 from polybot.floor.status import (
     RECENT_TRADES_MAX,
+    AccountStatus,
     AgentStatus,
     FeedHealth,
     FloorStatus,
@@ -77,6 +79,7 @@ class Board:
         self.loop_health: Callable[[], LoopHealth] | None = None
         self.lead: Callable[[], LeadStatus] | None = None
         self.feed: Callable[[], FeedHealth | None] = lambda: None
+        self.account: Callable[[], AccountStatus | None] = lambda: None
 
     # -- answering ----------------------------------------------------------------------------------------------------
 
@@ -102,6 +105,7 @@ class Board:
             cash=Money(sum(desk.state.cash for desk in room.desks.values())),
             exposure=room.exposure(),
             exposure_max=Money(room.capital_base() * info.exposure_share // UNIT),
+            provisional=self._provisional(),
             pnl=floor.pnl,
             fees=floor.fees,
             market_time=self._clock.now_ms() or None,
@@ -124,6 +128,7 @@ class Board:
             loop=self.loop_health() if self.loop_health is not None else None,
             leadership=self.lead() if self.lead is not None else None,
             feed=self.feed(),
+            account=self.account(),
         )
 
     def _unfit(self, stores: Stores) -> list[str]:
@@ -160,6 +165,10 @@ class Board:
         if not self.room.fence():
             open_now.append(PauseStatus(scope="floor", breaker="not_leader", text=NOT_LEADER))
         return open_now
+
+    def _provisional(self) -> Money:
+        fills = (fill for desk in self.room.desks.values() for fill in desk.state.provisional.values())
+        return Money(sum(fill_cost(fill) + fill.fee for fill in fills))
 
     def _agents(self) -> list[AgentStatus]:
         keepers = self.supervisor.keepers if self.supervisor is not None else []

@@ -167,6 +167,23 @@ class FeedHealth(msgspec.Struct, frozen=True, kw_only=True):
     contradicted: int
 
 
+class AccountStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Real money at the venue. `wallet` is its pUSD at the last reading, of which `elsewhere` is not the floor's.
+
+    `unpaid`: wins that are settled and not redeemed yet; `dust`: left lying, too little for a transaction. `troubles`:
+    why nothing is bought now.
+    """
+
+    wallet: Money | None
+    elsewhere: Money | None
+    unpaid: Money
+    dust: Money
+    channel_open: bool
+    heartbeat_armed: bool
+    reading_age_s: float | None
+    troubles: tuple[str, ...]
+
+
 class FloorStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The floor at one moment.
 
@@ -194,6 +211,8 @@ class FloorStatus(msgspec.Struct, frozen=True, kw_only=True):
     finished: bool = False
     """There is nothing left to trade: the tape is over, and the page is kept up to look at."""
     exposure_max: Money | None = None
+    provisional: Money = Money(0)
+    """What of the exposure are fills that are matched and not confirmed yet: they may still fail (D9)."""
     fees: Money = Money(0)
     market_time: Millis | None = None
     position: int = 0
@@ -215,6 +234,7 @@ class FloorStatus(msgspec.Struct, frozen=True, kw_only=True):
     leadership: LeadStatus | None = None
     feed: FeedHealth | None = None
     """The live market data's connection; None on a tape."""
+    account: AccountStatus | None = None
 
 
 # -- the past ---------------------------------------------------------------------------------------------------------

@@ -53,6 +53,8 @@ def _floor(status: FloorStatus) -> Iterator[Metric]:
         "polybot_pnl_dollars", "Profit and loss since the start, fees taken off.", status.pnl / UNIT
     )
     yield GaugeMetricFamily("polybot_exposure_dollars", "Cost of all open positions.", status.exposure / UNIT)
+    told = "Of it, fills that are matched and not confirmed yet."
+    yield GaugeMetricFamily("polybot_provisional_dollars", told, status.provisional / UNIT)
     if status.exposure_max is not None:
         yield GaugeMetricFamily("polybot_exposure_limit_dollars", "Most that may be open.", status.exposure_max / UNIT)
     yield GaugeMetricFamily("polybot_fees_paid_dollars", "Venue fees paid since the start.", status.fees / UNIT)

@@ -26,7 +26,7 @@ HEALTH_FIELDS = (
     *("fit", "reasons", "paused", "run", "mode", "source", "version"),
     *("market_time", "market_time_ms", "wall_time", "wall_time_ms", "database", "redis", "journal", "circuits", "loop"),
     "leadership",
-    "feed",
+    *("feed", "account"),
 )
 HEALTH_AGENT_FIELDS = ("id", "role", "state", "last_beat_age_s", "restarts")
 

@@ -140,10 +140,11 @@ def _figures(status: FloorStatus) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column()
+    unsure = f", {dollars(status.provisional)} of it not confirmed yet" if status.provisional else ""
     limit = "" if status.exposure_max is None else f" of {dollars(status.exposure_max)} allowed"
     figures = [
         ("equity", Text.assemble((dollars(status.equity), "bold"), "  ", signed(status.pnl))),
-        ("exposure", Text(f"{dollars(status.exposure)}{limit}; cash {dollars(status.cash)}")),
+        ("exposure", Text(f"{dollars(status.exposure)}{limit}{unsure}; cash {dollars(status.cash)}")),
         ("trades", Text(f"{status.trades}, won {percent(status.win_rate)}, fees {dollars(status.fees)}")),
         ("market time", Text(NONE if status.market_time is None else utc_text(status.market_time))),
         ("progress", Text(_progress(status))),

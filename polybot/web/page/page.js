@@ -129,7 +129,8 @@ function showFloor(status) {
 function showExposure(status) {
   const limit = Number(status.exposure_max), meter = byId("exposure-meter");
   setText("exposure", money(status.exposure));
-  setText("exposure-max", limit ? `of ${money(status.exposure_max)} allowed` : "");
+  const unsure = Number(status.provisional) ? `${limit ? ", " : ""}${money(status.provisional)} not confirmed yet` : "";
+  setText("exposure-max", `${limit ? `of ${money(status.exposure_max)} allowed` : ""}${unsure}`);
   meter.hidden = !limit;
   meter.max = 1;
   meter.low = meter.high = 0.9;
@@ -203,6 +204,13 @@ function showStores(status) {
     part.className = outage_since ? "bad" : "";
     const flows = connected ? "connected" : "not connected";
     part.textContent = `market data ${outage_since ? `away since ${timeOf(outage_since)} UTC` : flows}${reconnects ? `, made anew ${whole.format(reconnects)} times` : ""}`;
+    parts.push(part);
+  }
+  if (status.account) {
+    const part = document.createElement("span"), { wallet, unpaid, troubles } = status.account;
+    part.className = troubles.length ? "bad" : "";
+    part.textContent = troubles.length ? `account: ${troubles.join("; ")}`
+      : `wallet ${wallet === null ? "not read yet" : money(wallet)}${Number(unpaid) ? `, ${money(unpaid)} to be redeemed` : ""}`;
     parts.push(part);
   }
   byId("stores").replaceChildren(...parts);
