@@ -38,7 +38,7 @@ def loopback_exchange() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Service, dict[str, object]]]:
+def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Service, dict[str, object]]:
     """A floor that saw one window end and the next begin, stopped in order; its health in between."""
     folder = tmp_path_factory.mktemp("live") / "floor"
     with loopback_exchange() as url:
@@ -49,7 +49,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Serv
         health = json.loads(body)
         time.sleep(60 / SPEED)
         service.interrupt()
-    yield folder, service, health
+    return folder, service, health
 
 
 def test_windows_roll_and_books_flow_without_any_credentials(lived: tuple[Path, Service, dict[str, object]]) -> None:
