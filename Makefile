@@ -10,7 +10,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTHONSAFEPATH
 export BOOTSTRAP_PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format backtest bench chaos setup lock clean
+.PHONY: help run test lint format backtest bench chaos rehearse setup lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -40,6 +40,9 @@ bench: ## the figures, with machine and versions
 
 chaos: ## kill -9 the real service and its servers under load, then compare everything (ARGS="--kills 300")
 	@tools/bootstrap.sh run && exec $(PYTHON) -m polybot chaos real $(ARGS)
+
+rehearse: ## live trading against the loopback exchange under faults, three hours in twenty minutes, all books compared
+	@tools/bootstrap.sh run && exec $(PYTHON) -m polybot rehearse $(ARGS)
 
 setup: ## .venv with everything, and nothing else
 	@tools/bootstrap.sh all

@@ -7,7 +7,7 @@ not beat, the venue said stop) shuts the floor's fence at once and is a pause in
 
 import asyncio
 import random
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 from loguru import logger
 
@@ -45,6 +45,7 @@ class LiveTrading:
     def __init__(self, settings: Settings, clock: Clock, was: Recovered) -> None:
         self._settings, self._clock, self._room = settings, clock, was.room
         self._since = Millis(max(0, (was.now or clock.now_ms()) - SINCE_MS))
+        self._goes_on = was.memory.seq > 0
         self._account: LiveAccount | None = None
         self._troubles: tuple[str, ...] = (NOT_LOOKED,)
         self._settled: list[Settled] = []
@@ -55,7 +56,8 @@ class LiveTrading:
         Raises BadInput, ClientMismatch, NoAccount, NotReady.
         """
         client = await stack.enter_async_context(opened_account(self._settings, self._clock))
-        require_passed(await preflight(self._settings, clock=self._clock, client=client, at_start=True))
+        findings = await preflight(self._settings, clock=self._clock, client=client, at_start=True)
+        require_passed(findings, goes_on=self._goes_on)
         account = self._account = LiveAccount(
             client,
             account_hosts(self._settings),
@@ -69,9 +71,10 @@ class LiveTrading:
         for desk in self._room.desks.values():  # what a former process sent is followed from the start
             for known in desk.state.orders.values():
                 account.venue.adopt(known.intent)
-        async with asyncio.timeout(FIRST_LOOK_S_MAX):
-            await account.permission.ask()
-            await account.watch.look()
+        with suppress(TimeoutError):  # what was not seen now speaks against trading until it is
+            async with asyncio.timeout(FIRST_LOOK_S_MAX):
+                await account.permission.ask()
+                await account.watch.look()
         return account.venue
 
     def _market_of(self, market: MarketId) -> Market | None:

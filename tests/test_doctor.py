@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from polybot.cli import application
 from polybot.cli.stop import NotDone
 from polybot.doctor import market, preflight
-from polybot.doctor.findings import Finding, Mark, NotReady, refusal, require_passed
+from polybot.doctor.findings import Finding, Mark, NotReady, failed, refusal, require_passed
 from polybot.domain.units import UNIT, Millis, Money
 from polybot.exchange.core.faults import Geoblock
 from polybot.exchange.core.model import Address
@@ -122,6 +122,15 @@ async def test_everything_that_is_wrong_is_found_at_once_and_each_has_its_remedy
     with pytest.raises(NotReady, match="POLYBOT_LIVE_ACKNOWLEDGEMENT"):
         require_passed(findings)
     assert "kill switch" not in by_check(await preflight(venue.settings(), at_start=True))
+
+
+def test_a_run_that_comes_back_is_kept_out_by_its_account_and_not_by_a_catalogue_that_fails_for_a_moment():
+    windows, wallet = (failed(check, "no answer", "wait") for check in ("windows", "wallet"))
+    with pytest.raises(NotReady, match="windows"):
+        require_passed([windows])
+    require_passed([windows], goes_on=True)
+    with pytest.raises(NotReady, match="wallet"):
+        require_passed([windows, wallet], goes_on=True)
 
 
 async def test_a_clock_that_is_off_and_a_key_that_is_wrong_are_named(venue: Venue):

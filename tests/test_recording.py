@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from polybot.domain.events import BookReplaced, MarketListed, ReferencePriced
+from polybot.exchange.core.model import Rules
 from polybot.exchange.exchange import Exchange
 from polybot.exchange.fast_clock import FastClock
-from polybot.exchange.core.model import Rules
 from polybot.exchange.recorded import recorded_windows
 from polybot.exchange.server import Server, create_app, serve
 from polybot.exchange.surroundings import Surroundings

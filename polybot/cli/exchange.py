@@ -46,7 +46,7 @@ def exchange(
     fund: Annotated[list[str] | None, typer.Option(help="ADDRESS=AMOUNT in pUSD; may be repeated.")] = None,
 ) -> None:
     """Run a venue on this machine: the venue's protocols, recorded markets, and faults that can be switched on."""
-    clock = FastClock(speed, _begin(minutes * MINUTE_MS, into))
+    clock = FastClock(speed, begin(minutes * MINUTE_MS, into))
     made = Exchange(clock, rules=Rules(ghost_rate=ghost_rate), seed=seed)
     for text in fund or []:
         address, _, amount = text.partition("=")
@@ -70,7 +70,8 @@ async def _serve(made: Exchange, around: Surroundings, host: str, port: int) -> 
         await server.close()
 
 
-def _begin(frame_ms: int, into_s: float | None) -> Millis | None:
+def begin(frame_ms: int, into_s: float | None) -> Millis | None:
+    """Where the clock is set to: so far into the window the machine's clock is in; None: as that is."""
     now = SystemClock().now_ms()
     return None if into_s is None else Millis(now - now % frame_ms + round(into_s * 1000))
 

@@ -23,6 +23,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str = ""
 
 
+WATCHED = frozenset(("windows", "books", "prices"))
+"""What a running floor looks at all the time; it trades on nothing that is not there, and goes on without."""
+
+
 class NotReady(PolybotError):
     """A check failed that real money needs; the text has every failed line with its remedy."""
 
@@ -44,8 +48,10 @@ def refusal(findings: Sequence[Finding]) -> str:
     return "\n".join(f"{f.check}: {f.text}: {f.remedy}" for f in findings if f.mark is Mark.FAIL)
 
 
-def require_passed(findings: Sequence[Finding]) -> None:
-    """Raises NotReady."""
-    why = refusal(findings)
+def require_passed(findings: Sequence[Finding], *, goes_on: bool = False) -> None:
+    """`goes_on`: a run that had begun comes back, and has orders and positions to see to, so that it is not kept out by
+    what it watches anyhow: a catalogue that fails for a moment, say. Raises NotReady.
+    """
+    why = refusal([finding for finding in findings if not (goes_on and finding.check in WATCHED)])
     if why:
         raise NotReady(f"real money is not traded, because `polybot doctor` fails:\n{why}")

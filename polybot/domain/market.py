@@ -9,7 +9,6 @@ from polybot.domain.fees import FeeSchedule
 from polybot.domain.ids import ConditionId, MarketId, SeriesId, TokenId
 from polybot.domain.units import UNIT, Millis, Price, Shares
 
-
 UNKNOWN_TERMS = "unknown: "
 """A rule set that begins so says which of the market's terms nobody here understands: it is listed, never traded."""
 

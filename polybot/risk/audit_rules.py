@@ -199,10 +199,11 @@ def _judge_limits(intent: OrderIntent, standing: Standing, limits: Limits) -> It
             yield finding(rule, text)
     if cost > standing.agent_free:
         yield finding(Rule.CASH, f"the order may cost ${plain(cost)}, the agent has ${plain(standing.agent_free)} free")
-    if proof.agent_exposure != standing.agent_exposure:
+    # A fact may be durable, and not yet taken in when this is decided. It frees money: more is said then, never less.
+    if proof.agent_exposure < standing.agent_exposure:
         text = f"the proof says ${plain(proof.agent_exposure)}, the facts give ${plain(standing.agent_exposure)}"
         yield finding(Rule.AGENT_EXPOSURE, text)
-    if proof.floor_exposure != standing.floor_exposure:
+    if proof.floor_exposure < standing.floor_exposure:
         text = f"the proof says ${plain(proof.floor_exposure)}, the facts give ${plain(standing.floor_exposure)}"
         yield finding(Rule.FLOOR_EXPOSURE, text)
 

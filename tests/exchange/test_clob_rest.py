@@ -221,6 +221,19 @@ async def test_the_books_are_open_and_balanced(desk: Desk, ask: aiohttp.ClientSe
         assert (await answer.json())["trading"] == "open"
 
 
+async def test_the_books_tell_how_often_an_order_was_handed_in_and_what_became_of_it(
+    desk: Desk, ask: aiohttp.ClientSession, listing: Listing
+) -> None:
+    body = await desk.order(listing.tokens[0], price="0.40")
+    placed = (await desk.post(body))[1]["orderID"]
+    assert (await desk.post(body))[0] == 400
+    async with ask.get("/_control/books") as answer:
+        books = await answer.json()
+    assert books["posted"] == {placed: 2}
+    assert [(order["id"], order["status"]) for order in books["orders"]] == [(placed, "LIVE")]
+    assert [market["slug"] for market in books["markets"]] == [listing.market.id]
+
+
 async def test_a_port_that_is_taken_is_named(server: Server, exchange: Exchange) -> None:
     with pytest.raises(CannotListen, match=f"port {server.port} on 127.0.0.1 is taken"):
         await serve(create_app(exchange), port=server.port)

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from polybot.cli import application
+from polybot.cli.exchange import begin
 from polybot.domain.errors import BadInput
 
 WALLET = "0x" + "a1" * 20
@@ -36,3 +37,11 @@ async def test_it_starts_says_where_serves_every_host_and_stops_in_order() -> No
 def test_what_cannot_be_is_said_before_anything_starts(option: str, value: str) -> None:
     result = CliRunner().invoke(application(["exchange"]), ["exchange", "--port", "0", option, value])
     assert isinstance(result.exception, BadInput)
+
+
+@pytest.mark.parametrize("into_s", [0.0, 840.0])
+def test_its_clock_can_begin_at_any_part_of_a_window(into_s: float) -> None:
+    begun = begin(900_000, into_s)
+    assert begun is not None
+    assert begun % 900_000 == into_s * 1000
+    assert begin(900_000, None) is None

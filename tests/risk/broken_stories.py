@@ -172,7 +172,7 @@ BREAKS: list[tuple[Rule, Mutation]] = [
     (Rule.AGENT_CAPITAL, intent(cost_max=money("90.01"))),
     (Rule.FLOOR_CAPITAL, intent(cost_max=money("360.01"))),
     (Rule.CASH, intent(cost_max=money("300.01"))),
-    (Rule.AGENT_EXPOSURE, intent(proof={"agent_exposure": money("0.000001")})),
+    (Rule.AGENT_EXPOSURE, intent(proof={"agent_exposure": money("-0.000001")})),
     (Rule.FLOOR_EXPOSURE, intent(1, proof={"floor_exposure": money("0")})),
     (Rule.UNKNOWN_ORDER, missing(IntentRecorded)),
     (Rule.UNKNOWN_MARKET, missing(MarketOpened)),

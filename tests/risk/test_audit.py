@@ -63,6 +63,11 @@ def test_a_story_broken_in_one_place_is_found_out(rule: Rule, breaks: Mutation) 
     assert any(text.startswith(f"{rule}: ") for text in findings), findings
 
 
+def test_money_that_was_freed_while_an_order_was_decided_may_still_count_as_deployed_in_its_proof() -> None:
+    proof = {"agent_exposure": Money(1), "floor_exposure": Money(20_000_000)}
+    assert found(intent(1, proof=proof)(honest_story().facts)) == []
+
+
 def test_every_rule_has_a_story_that_breaks_it() -> None:
     assert {rule for rule, _ in BREAKS} == set(Rule)
 

@@ -1,8 +1,11 @@
 """Winners are redeemed and sets merged through the loopback exchange's relayer, until it is confirmed."""
 
+import asyncio
+
 import pytest
 
 from polybot.domain.units import UNIT, Money, Price
+from polybot.venue.polymarket import redeem
 from polybot.venue.polymarket.account_settlement import ClaimKind, Settled
 from polybot.venue.polymarket.redeem import Redeemer
 from tests.venue.polymarket.order_rehearsal import CASH, DEPOSIT, PROXY, SAFE, Rehearsal, rehearsal
@@ -99,3 +102,16 @@ async def test_a_relayer_that_is_down_is_asked_again():
         await at.throw("relayer", down=False)
         redeemer._not_before.clear()
         assert await redeemer.look() == 1
+
+
+async def test_a_settled_market_is_looked_at_soon_and_not_only_after_half_a_minute(monkeypatch):
+    monkeypatch.setattr(redeem, "SPACING_S", 0.01)
+    async with rehearsal(wallet=SAFE, streams=False) as at:
+        redeemer, settled = a_redeemer(at)
+        running = asyncio.create_task(redeemer.run())
+        give_sets(at, 20)
+        while not settled:
+            redeemer.want()
+            await asyncio.sleep(0.02)
+        running.cancel()
+    assert [one.worth for one in settled] == [20 * UNIT]

@@ -1,0 +1,1 @@
+"""A rehearsal: the real floor in live mode against the loopback exchange, under faults, and all books compared."""
