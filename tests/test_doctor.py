@@ -133,6 +133,10 @@ def test_a_run_that_comes_back_is_kept_out_by_its_account_and_not_by_a_catalogue
         require_passed([windows, wallet], goes_on=True)
 
 
+def test_missing_reference_prices_are_told_and_keep_nobody_out():
+    require_passed([failed("prices", "no reference price within 15 s", "wait")])
+
+
 async def test_a_clock_that_is_off_and_a_key_that_is_wrong_are_named(venue: Venue):
     class Late(FastClock):
         def now_ms(self) -> Millis:

@@ -27,6 +27,10 @@ WATCHED = frozenset(("windows", "books", "prices"))
 """What a running floor looks at all the time; it trades on nothing that is not there, and goes on without."""
 
 
+NOT_NEEDED = frozenset(("prices",))
+"""No strategy that ships asks for a reference price, and the keyless source of them is to be removed some day."""
+
+
 class NotReady(PolybotError):
     """A check failed that real money needs; the text has every failed line with its remedy."""
 
@@ -52,6 +56,7 @@ def require_passed(findings: Sequence[Finding], *, goes_on: bool = False) -> Non
     """`goes_on`: a run that had begun comes back, and has orders and positions to see to, so that it is not kept out by
     what it watches anyhow: a catalogue that fails for a moment, say. Raises NotReady.
     """
-    why = refusal([finding for finding in findings if not (goes_on and finding.check in WATCHED)])
+    spared = WATCHED if goes_on else NOT_NEEDED
+    why = refusal([finding for finding in findings if finding.check not in spared])
     if why:
         raise NotReady(f"real money is not traded, because `polybot doctor` fails:\n{why}")
