@@ -11,10 +11,10 @@ SEEDS_MAX = 80
 """The hunt has this many hours to find a bug in; most show in the first."""
 SHOWS_IN = {
     "drops-late-fills": 4,
-    "pays-fees-back": 16,
+    "pays-fees-back": 4,
     "records-who-was-there": 57,
     "trades-any-market": 23,
-    "believes-torn-writes": 2,
+    "believes-torn-writes": 4,
     "sees-what-it-likes": 8,
     "believes-in-the-venue": 8,
     "knows-no-drawdown": 5,
