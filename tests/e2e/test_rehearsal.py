@@ -1,5 +1,6 @@
 """A slice of a rehearsal: live mode against the loopback exchange, real processes, faults on, all books compared."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,10 @@ import pytest
 from polybot.rehearsal.plan import Kind
 from polybot.rehearsal.run import Rehearsal, Terms
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not os.environ.get("REHEARSE"), reason="set REHEARSE=1 to rehearse a window (a minute or two)"),
+]
 TERMS = Terms(speed=30.0, windows=1, seed=14, ghost_rate=0.35, gap_s=1.3, into_s=400.0)
 
 

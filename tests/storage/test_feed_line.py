@@ -26,11 +26,11 @@ CLOCK = SystemClock()
 
 
 def now_market(number: int = 0) -> Market:
-    """A window that is open now."""
+    """A window that is open now, and for as long as all the tests take."""
     start = Millis(CLOCK.now_ms() // 1000 * 1000 - 60_000)
     market = one_sided()
     return msgspec.structs.replace(
-        market, id=MarketId(f"{market.id}-{number}"), window_start=start, window_end=Millis(start + 900_000)
+        market, id=MarketId(f"{market.id}-{number}"), window_start=start, window_end=Millis(start + 7_200_000)
     )
 
 
