@@ -93,7 +93,7 @@ class OrderSeen(msgspec.Struct):
         """Whether it asked for so much more. At the real venue a FOK or FAK BUY spends its money, whatever it buys."""
         intent = self.intent
         by_money = live and intent.side is Side.BUY and intent.time_in_force in (TimeInForce.FOK, TimeInForce.FAK)
-        return self.spent + cost <= intent.cost_max and (by_money or self.filled + shares <= intent.shares)
+        return self.filled + shares <= intent.shares or (by_money and self.spent + cost <= intent.cost_max)
 
 
 class FillSeen(msgspec.Struct):

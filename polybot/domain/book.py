@@ -150,10 +150,13 @@ class Book:
             self.state = BookState.UNVERIFIABLE
 
     def ask(self, at: Millis) -> None:
-        """A snapshot was asked for at `at`, and nothing counts before it. `stood`: until then the book was verified."""
+        """A snapshot was asked for at `at`, and nothing counts before it. `stood`: until then the book was verified.
+
+        Asked again before there was an answer, what comes may be the answer to the first question, and is no fresher.
+        """
         stood = self.stood or self.state is BookState.VERIFIED
         self.doubt()
-        self.asked_at, self.stood = at, stood
+        self.asked_at, self.stood = at if self.asked_at is None else self.asked_at, stood
 
     def age_ms(self, now: Millis) -> int:
         """How long ago the book was known to be the venue's own; 0 for one newer than the question."""

@@ -126,10 +126,11 @@ def accept(order: OrderState) -> Working:
 def fits(intent: OrderIntent, filled: int, spent: int) -> bool:
     """Whether the venue may have matched so much of an order in all, `spent` with fees.
 
-    A market BUY is bounded by its money alone, every other order by its shares. Failed fills count: the venue does not
-    give back to an order what failed of it.
+    Every order is bounded by its shares; a market BUY may bring more, for no more than its money. That fewer cost more
+    than was reserved (a fee that was raised meanwhile) does not make them less true. Failed fills count: the venue does
+    not give back to an order what failed of it.
     """
-    return spent <= intent.cost_max if intent.is_market_buy else filled <= intent.shares
+    return filled <= intent.shares or (intent.is_market_buy and spent <= intent.cost_max)
 
 
 def fill(order: OrderState, shares: Shares, spent: Money) -> Working | Closed:

@@ -51,7 +51,7 @@ def test_more_money_than_was_reserved_is_wrong_everywhere(tif: TimeInForce, mode
 
 
 @pytest.mark.parametrize("tif", [FOK, FAK])
-def test_the_simulated_venue_has_room_for_its_shares_and_its_money_and_the_real_one_for_its_money(
+def test_the_simulated_venue_has_room_for_its_shares_and_the_real_one_for_its_money_as_well(
     tif: TimeInForce,
 ) -> None:
     intent = an_intent(1, limit=price("0.50"), size=shares("10"), tif=tif)
@@ -61,7 +61,8 @@ def test_the_simulated_venue_has_room_for_its_shares_and_its_money_and_the_real_
     assert not order.has_room(shares("4") + 1, left, live=False)
     assert order.has_room(shares("40"), left, live=True)
     for live in (False, True):
-        assert not order.has_room(shares("4"), left + 1, live=live)
+        assert order.has_room(shares("4"), left + 1, live=live)  # a fee that was raised meanwhile
+        assert not order.has_room(shares("40"), left + 1, live=live)
 
 
 def test_resting_orders_and_sells_have_room_for_their_shares_wherever_they_are() -> None:

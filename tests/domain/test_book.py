@@ -107,3 +107,14 @@ def test_the_mirror_of_the_mirror_is_the_book(story: list[tuple[Side, int, int]]
     down.replace(*book.mirrored(), NOW, NOW)
     assert down.mirrored() == ((book.bid_prices, book.bid_sizes), (book.ask_prices, book.ask_sizes))
     assert (down.best_ask or 0) == (UNIT - book.best_bid if book.best_bid else 0)
+
+
+def test_an_answer_that_may_be_to_the_first_of_two_questions_is_no_fresher_than_that() -> None:
+    book = a_book({"0.50": "40"}, {"0.52": "30"})
+    book.ask(Millis(5_000))
+    book.ask(Millis(8_000))
+    book.replace(split({"0.50": "40"}), split({"0.52": "30"}), Millis(2_000), Millis(8_200))
+    assert (book.state, book.age_ms(Millis(8_200))) == (BookState.VERIFIED, 3_200)
+    book.ask(Millis(9_000))
+    book.replace(split({"0.50": "40"}), split({"0.52": "30"}), Millis(2_000), Millis(9_100))
+    assert book.age_ms(Millis(9_100)) == 100

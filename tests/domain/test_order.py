@@ -42,7 +42,12 @@ def test_a_fill_told_of_after_the_close_is_counted_and_the_order_stays_closed() 
     late = fill(CLOSED, shares("4"), Money(2))
     assert late == Closed(intent=INTENT, reason=CloseReason.KILLED, filled=shares("4"), spent=Money(2))
     with pytest.raises(OrderError):
-        fill(late, shares("1"), Money(INTENT.cost_max - 1))
+        fill(late, shares("7"), Money(INTENT.cost_max - 1))
+
+
+def test_a_fill_that_cost_more_than_was_reserved_is_true_all_the_same() -> None:
+    """The venue raised its fee between decision and match: the shares are those that were asked for."""
+    assert fill(WORKING, shares("10"), Money(INTENT.cost_max + 1)).filled == shares("10")
 
 
 @pytest.mark.parametrize("size", ["0", "-1"])
@@ -69,7 +74,7 @@ def test_no_fill_of_a_resting_order_or_a_sell_is_beyond_its_shares(terms: tuple[
     st.lists(st.tuples(st.integers(1, 10**9), st.integers(1, 6_000_000)), max_size=20),
     st.integers(0, 20),
 )
-def test_a_market_buy_takes_any_fills_within_its_money_and_none_beyond(
+def test_a_market_buy_takes_any_fills_within_its_shares_or_its_money_and_none_beyond_both(
     tif: TimeInForce, fills: list[tuple[int, int]], told_late: int
 ) -> None:
     """It gives pUSD: what shares they bring is for the venue to say, before the order closed or after."""
@@ -79,7 +84,7 @@ def test_a_market_buy_takes_any_fills_within_its_money_and_none_beyond(
     for number, (size, cost) in enumerate(fills):
         if number == told_late and isinstance(order, Working):
             order = close(order, CloseReason.KILLED)
-        if spent + cost > intent.cost_max:
+        if filled + size > intent.shares and spent + cost > intent.cost_max:
             with pytest.raises(OrderError):
                 fill(order, Shares(size), Money(cost))
             continue
