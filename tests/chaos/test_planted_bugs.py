@@ -15,7 +15,7 @@ SHOWS_IN = {
     "records-who-was-there": 57,
     "trades-any-market": 23,
     "believes-torn-writes": 4,
-    "sees-what-it-likes": 8,
+    "sees-what-it-likes": 35,
     "believes-in-the-venue": 8,
     "knows-no-drawdown": 5,
 }
