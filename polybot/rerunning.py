@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from polybot.backtest.rerun import Comparison, Rerun, listing_of, lockstep_looks
+from polybot.backtest.rerun import Comparison, Difference, Rerun, listing_of, lockstep_looks
 from polybot.desk.desk import AgentPlan
 from polybot.domain.errors import BadInput
 from polybot.domain.events import Journaled, RunStarted
@@ -39,13 +39,7 @@ def rerun_tape(settings: Settings, market: MarketId, facts: Sequence[Journaled],
     # Read twice: a book takes the lists of its snapshot over, so two rooms cannot share one event.
     looks = lockstep_looks(enumerate(reader.events(), 1), plans, limits, facts)
     difference = rerun.run(listing_of(market, enumerate(reader.events(), 1)), looks)
-    return Comparison(
-        market=market,
-        events=rerun.events,
-        rows=list(rerun.rows.values()),
-        difference=difference,
-        notes=[*notes, *rerun.notes],
-    )
+    return _comparison(market, rerun, difference, notes)
 
 
 def rerun_recording(settings: Settings, market: MarketId, facts: Sequence[Journaled], folder: Path) -> Comparison:
@@ -74,6 +68,10 @@ def _rerun_life(settings: Settings, market: MarketId, facts: Sequence[Journaled]
     rerun = Rerun(market, plans, _limits(started, settings), facts[:end], since)
     events = listing_of(market, (pair for segment in life for pair in segment.events()))
     difference = rerun.run(events, looks if first is None else chain((first,), looks))
+    return _comparison(market, rerun, difference, notes)
+
+
+def _comparison(market: MarketId, rerun: Rerun, difference: Difference | None, notes: Sequence[str]) -> Comparison:
     return Comparison(
         market=market,
         events=rerun.events,

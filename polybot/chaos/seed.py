@@ -304,7 +304,6 @@ class Seed:
         self._down_since = self.loop.time() if self._down_since is None else self._down_since
         self.loop.run(until_time=self.loop.time() + wait)
         self._down_since = max(self._down_since, self._off_until)  # while the machine is off nobody can recover
-        self._down_since = max(self._down_since, self._off_until)  # while the machine is off nobody can recover
 
     def _note_recovery(self, process: Process, began: float) -> None:
         if process.trading_at is None:

@@ -25,6 +25,7 @@ from polybot.domain.markets import Markets, MarketState
 from polybot.domain.snapshot import events_of
 from polybot.domain.units import Millis
 from polybot.floor.feed_wire import ASKED_DECODER, ENCODER, CatalogPage, SpokenRaw
+from polybot.floor.together import until_one_ends
 
 PENDING_MAX = 20_000
 """Events that may wait for the line; beyond it all of them are given up, and the floors ask anew."""
@@ -103,15 +104,9 @@ class FeedOut:
     async def run(self) -> None:
         speaking = asyncio.create_task(self._keep_speaking(), name="feed-out")
         answering = asyncio.create_task(self._keep_answering(), name="feed-answers")
-        tasks = (speaking, answering)
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await until_one_ends((speaking, answering))
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
             await self._line.close()
 
     # -- speaking -----------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from polybot.domain.markets import MarketState
 from polybot.domain.units import Millis
 from polybot.floor.feed_watch import FeedWatch, Reconnect, Refresh, WatchTerms
 from polybot.floor.status import FeedHealth
+from polybot.floor.together import until_one_ends
 from polybot.floor.windows import followed_markets, known_since
 from polybot.risk.known_terms import changed_terms, unknown_terms
 from polybot.venue.base import MarketFeed, VenueBusy, VenueUnavailable
@@ -107,13 +108,8 @@ class Feeder:
             asyncio.create_task(_wait(stop), name="feed-stop"),
         ]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await until_one_ends(tasks)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
             await self._feed.close()
 
     async def ask_anew(self, market: MarketId) -> None:
