@@ -4,12 +4,12 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from polybot.clock import SteadyClock
 from polybot.domain.units import Millis
 from polybot.floor.feed_out import FeedOut, FeedOutStatus
 from polybot.floor.feeder import Feeder
 from polybot.floor.listening import ListeningFloor
-from polybot.live import data_terms, watch_terms
+from polybot.floor.together import until_one_ends
+from polybot.live import data_terms, steady_clock, watch_terms
 from polybot.settings import Settings
 from polybot.storage.feed_line import FeedLine
 from polybot.venue.polymarket.market_data import live_data
@@ -21,7 +21,7 @@ SHOW_S = 1.0
 
 async def run_feed(settings: Settings, redis_url: str, stop: asyncio.Event, show: Callable[[str], None]) -> None:
     """Speak until `stop`, through any outage of the venue or of Redis. Raises what is a bug."""
-    clock, chance = SteadyClock(), random.Random(settings.seed)
+    clock, chance = await steady_clock(settings), random.Random(settings.seed)
     floor = ListeningFloor(since=Millis(clock.now_ms() - SINCE_MS))
     markets = floor.room.markets
     live = live_data(data_terms(settings), clock, chance, markets.by_id.get)
@@ -33,15 +33,7 @@ async def run_feed(settings: Settings, redis_url: str, stop: asyncio.Event, show
         asyncio.create_task(out.run(), name="feed-out"),
         asyncio.create_task(_show(out, show), name="feed-status"),
     ]
-    try:
-        done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in work:
-            task.cancel()
-        await asyncio.wait(work)
-        await live.catalog.close()
+    await until_one_ends(work)
 
 
 async def _show(out: FeedOut, show: Callable[[str], None]) -> None:

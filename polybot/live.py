@@ -30,6 +30,7 @@ from polybot.storage.recorder import Recorder, RecorderTerms
 from polybot.venue.base import MarketFeed, Venue, VenueBusy, VenueUnavailable
 from polybot.venue.paper import PaperVenue
 from polybot.venue.polymarket.catalog import CatalogPlan
+from polybot.venue.polymarket.loopback import data_hosts_of
 from polybot.venue.polymarket.market_data import DataHosts, DataTerms, live_data
 from polybot.venue.polymarket.rest import Rest
 
@@ -60,20 +61,13 @@ class LiveWorld:
 
     async def open(self, was: Recovered, stack: AsyncExitStack) -> tuple[Clock, Venue]:
         self._stack = stack
-        clock = self._clock = await self._steady_clock(was.now)
+        clock = self._clock = await steady_clock(self._settings, not_before=was.now)
         if self._settings.mode == "live":
             from polybot.live_trading import LiveTrading  # noqa: PLC0415 - the client costs a second
 
             self._trading = LiveTrading(self._settings, clock, was)
             return clock, await self._trading.open(stack)
         return clock, PaperVenue(was.paper_venue(self._settings.venue.model(self._settings.seed)))
-
-    async def _steady_clock(self, not_before: Millis) -> SteadyClock:
-        """The machine's time; a loopback exchange's own where there is one, which may run faster."""
-        if not self._settings.exchange:
-            return SteadyClock(not_before=not_before)
-        fast = await exchange_time(self._settings.exchange)
-        return SteadyClock(fast.now_ms, fast.elapsed_s, not_before=not_before)
 
     def wire(self, house: House) -> None:
         settings, clock = self._settings, self._clock
@@ -185,28 +179,23 @@ async def exchange_time(base: str) -> ExchangeTime:
         await rest.close()
 
 
+async def steady_clock(settings: Settings, not_before: Millis = Millis(0)) -> SteadyClock:
+    """The machine's time; a loopback exchange's own where there is one, which may run faster. Raises BadInput."""
+    if not settings.exchange:
+        return SteadyClock(not_before=not_before)
+    fast = await exchange_time(settings.exchange)
+    return SteadyClock(fast.now_ms, fast.elapsed_s, not_before=not_before)
+
+
 # -- settings into terms ----------------------------------------------------------------------------------------------
 
 
 def data_terms(settings: Settings) -> DataTerms:
     feed = settings.feed
-    hosts = loopback_hosts(settings.exchange) if settings.exchange else DataHosts()
+    hosts = data_hosts_of(settings.exchange) if settings.exchange else DataHosts()
     catalog = CatalogPlan(series=tuple(feed.series))
     return DataTerms(
         hosts=hosts, catalog=catalog, sockets=feed.sockets, check_s=feed.check_s, price_key=price_key(settings)
-    )
-
-
-def loopback_hosts(base: str) -> DataHosts:
-    """The loopback exchange has every host on one port (docs/exchange.md)."""
-    base = base.rstrip("/")
-    ws = base.replace("http", "ws", 1)
-    return DataHosts(
-        gamma=f"{base}/gamma",
-        clob=f"{base}/clob",
-        market=f"{ws}/ws/market",
-        rtds=f"{ws}/rtds",
-        polybolt=f"{ws}/polybolt/ws",
     )
 
 

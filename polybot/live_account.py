@@ -13,6 +13,7 @@ from polybot.venue.base import VenueBusy, VenueUnavailable
 from polybot.venue.polymarket.client_check import check_client
 from polybot.venue.polymarket.keys import Credentials, Hosts, Keys
 from polybot.venue.polymarket.live import cancel_everything, open_account
+from polybot.venue.polymarket.loopback import account_hosts_of
 
 if TYPE_CHECKING:
     from polybot.venue.polymarket.client import AccountClient
@@ -27,21 +28,7 @@ class NoAccount(PolybotError):
 
 def account_hosts(settings: Settings) -> Hosts:
     """The venue's own, or one loopback exchange that stands in for all of them (docs/exchange.md)."""
-    if settings.exchange is None:
-        return Hosts()
-    base = settings.exchange.rstrip("/")
-    return Hosts(
-        name="loopback",
-        clob=f"{base}/clob",
-        user_socket=f"{base.replace('http', 'ws', 1)}/ws/user",
-        gamma=f"{base}/gamma",
-        data=f"{base}/data",
-        relayer=f"{base}/relayer",
-        rpc=f"{base}/rpc",
-        geoblock=f"{base}/site/api/geoblock",
-        relayer_poll_ms=100,
-        listed_s=2.0,
-    )
+    return account_hosts_of(settings.exchange) if settings.exchange else Hosts()
 
 
 def account_keys(settings: Settings) -> Keys | None:

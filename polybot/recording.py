@@ -5,11 +5,10 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from polybot.clock import SteadyClock
 from polybot.domain.snapshot import market_events
 from polybot.floor.feeder import Feeder
 from polybot.floor.listening import ListeningFloor
-from polybot.live import data_terms, recorder_terms, watch_terms
+from polybot.live import data_terms, recorder_terms, steady_clock, watch_terms
 from polybot.settings import Settings
 from polybot.storage.recorder import Recorder, RecorderStatus
 from polybot.venue.polymarket.market_data import live_data
@@ -21,8 +20,8 @@ async def record_live(
     settings: Settings, folder: Path, stop: asyncio.Event, on_status: Callable[[RecorderStatus], None]
 ) -> RecorderStatus:
     """Record until `stop`, through any outage of the venue; what was recorded in all. A full disk does not end it."""
-    data, clock, chance, floor = data_terms(settings), SteadyClock(), random.Random(settings.seed), ListeningFloor()
-    markets = floor.room.markets
+    data, chance, floor = data_terms(settings), random.Random(settings.seed), ListeningFloor()
+    clock, markets = await steady_clock(settings), floor.room.markets
     recorder = Recorder(
         folder,
         clock,
@@ -43,7 +42,6 @@ async def record_live(
         for task in beside:
             task.cancel()
         await asyncio.wait(beside)
-        await live.catalog.close()
         await asyncio.to_thread(recorder.close)
     return recorder.status()
 

@@ -3,13 +3,13 @@
 import asyncio
 from typing import TYPE_CHECKING
 
-from polybot.clock import Clock, SteadyClock, SystemClock
+from polybot.clock import Clock, SystemClock
 from polybot.doctor.findings import Finding, failed, skipped
 from polybot.doctor.here import examine_here
 from polybot.doctor.market import examine_market_data
 from polybot.doctor.venue import UNREACHABLE, examine_account, examine_clock, examine_geoblock
 from polybot.domain.errors import BadInput
-from polybot.live import exchange_time
+from polybot.live import steady_clock
 from polybot.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ async def _examine_venue(settings: Settings, clock: Clock | None, client: "Accou
     if settings.source == "tape" and settings.mode != "live":
         return [skipped(check, "nothing at the venue is used: POLYBOT_SOURCE is tape") for check in OF_THE_VENUE]
     try:
-        clock = clock or await _clock(settings)
+        clock = clock or (await steady_clock(settings) if settings.exchange else SystemClock())
     except BadInput as error:
         nobody = [skipped(check, "no exchange answers") for check in OF_THE_VENUE if check != "clock"]
         return [failed("clock", str(error), UNREACHABLE), *nobody]
@@ -44,11 +44,3 @@ async def _examine_venue(settings: Settings, clock: Clock | None, client: "Accou
         examine_market_data(settings, clock),
     )
     return [clock_finding, geoblock, *account, *market]
-
-
-async def _clock(settings: Settings) -> Clock:
-    """The machine's; a loopback exchange's own where there is one, which may run faster. Raises BadInput."""
-    if settings.exchange is None:
-        return SystemClock()
-    fast = await exchange_time(settings.exchange)
-    return SteadyClock(fast.now_ms, fast.elapsed_s)

@@ -26,6 +26,7 @@ from polybot.venue.polymarket.account_values import Books, Holding
 from polybot.venue.polymarket.client import AccountClient
 from polybot.venue.polymarket.keys import Hosts, Keys
 from polybot.venue.polymarket.live import open_account
+from polybot.venue.polymarket.loopback import account_hosts_of
 from polybot.venue.polymarket.socket import TextSocket
 from polybot.venue.polymarket.user_stream import UserStream
 from polybot.venue.polymarket.venue import PolymarketVenue
@@ -192,18 +193,7 @@ def _holding(listing: Listing, held: TokenId, least: int, most: int) -> Holding:
 
 
 def hosts_of(server: Server) -> Hosts:
-    url = server.url
-    return Hosts(
-        name="loopback",
-        clob=f"{url}/clob",
-        user_socket=f"{server.ws_url}/ws/user",
-        gamma=f"{url}/gamma",
-        data=f"{url}/data",
-        relayer=f"{url}/relayer",
-        rpc=f"{url}/rpc",
-        geoblock=f"{url}/site/api/geoblock",
-        relayer_poll_ms=20,
-    )
+    return msgspec.structs.replace(account_hosts_of(server.url), relayer_poll_ms=20, listed_s=60.0)
 
 
 @asynccontextmanager

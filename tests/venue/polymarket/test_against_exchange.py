@@ -21,7 +21,8 @@ from polybot.floor.feeder import Feeder, FeedPace
 from polybot.risk.known_terms import unknown_terms
 from polybot.venue.polymarket.catalog import CatalogPlan
 from polybot.venue.polymarket.keys import Credentials
-from polybot.venue.polymarket.market_data import DataHosts, DataTerms, LiveData, live_data
+from polybot.venue.polymarket.loopback import data_hosts_of
+from polybot.venue.polymarket.market_data import DataTerms, LiveData, live_data
 from polybot.venue.polymarket.wire import Undecodable
 from tests.exchange.tapes import PRESENT_START, plain_windows
 from tests.floor.feeds import NotingFloor
@@ -39,13 +40,7 @@ class Rehearsal:
         self.floor.room.state.began = clock.now_ms()
         self.frames: list[tuple[str, str]] = []
         keys = around.exchange.keys.issue(Address("0x" + "11" * 20))
-        hosts = DataHosts(
-            gamma=f"{server.url}/gamma",
-            clob=f"{server.url}/clob",
-            market=f"{server.ws_url}/ws/market",
-            rtds=f"{server.ws_url}/rtds",
-            polybolt=f"{server.ws_url}/polybolt/ws",
-        )
+        hosts = data_hosts_of(server.url)
         key = Credentials(key=keys.api_key, secret=keys.secret, passphrase=keys.passphrase)
         terms = DataTerms(hosts=hosts, catalog=CatalogPlan(series=SERIES), sockets=sockets, check_s=0.3, price_key=key)
         self.data: LiveData = live_data(
