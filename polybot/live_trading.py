@@ -8,6 +8,7 @@ not beat, the venue said stop) shuts the floor's fence at once and is a pause in
 import asyncio
 import random
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 from loguru import logger
 
@@ -26,6 +27,7 @@ from polybot.live_books import books_of, wallet_moves, wallet_opened
 from polybot.recovery import Recovered
 from polybot.settings import Settings
 from polybot.venue.polymarket.account_settlement import Settled
+from polybot.venue.polymarket.live import cancel_all_of
 from polybot.venue.polymarket.live_account import LiveAccount
 from polybot.venue.polymarket.order_errors import Treatment
 from polybot.venue.polymarket.venue import PolymarketVenue
@@ -36,6 +38,8 @@ LOOK_S = 0.25
 SINCE_MS = 3_600_000
 """Trades are read from so long before the last that the floor knows of: they may be listed late."""
 FIRST_LOOK_S_MAX = 60.0
+CANCEL_AGAIN_S = 0.5
+"""Whoever asked for it waits half a minute at most (cli/stop.py)."""
 NOT_LOOKED = "the account has not been looked at yet"
 
 
@@ -67,7 +71,7 @@ class LiveTrading:
             settled=self._settled.append,
             since=self._since,
         )
-        stack.push_async_callback(account.stream.close)
+        stack.push_async_callback(account.close)
         for desk in self._room.desks.values():  # what a former process sent is followed from the start
             for known in desk.state.orders.values():
                 account.venue.adopt(known.intent)
@@ -93,7 +97,7 @@ class LiveTrading:
         otherwise = house.room.fence
         house.room.fence = lambda: not self._troubles and otherwise()
         if house.kill_switch is not None:
-            house.kill_switch.cancel_account = self._cancel_account
+            house.kill_switch.cancel_account = partial(cancel_all_of, self._opened.client, CANCEL_AGAIN_S)
             house.kill_switch.on_resume.append(self._opened.venue.standing.resume)
         jobs = self._opened.jobs(random.Random(self._settings.seed)) | {"settlement": self._settle}
         for name, job in jobs.items():
@@ -106,12 +110,6 @@ class LiveTrading:
         """What was won can be turned into pUSD now."""
         if any(isinstance(entry.fact, MarketSettled) for entry in facts):
             self._opened.redeemer.want()
-
-    async def _cancel_account(self) -> list[str]:
-        """Every open order of the account, whoever placed it; what is open all the same. As KillSwitch wants it."""
-        client = self._opened.client
-        await client.cancel_all()
-        return [order.hash for order in await client.open_orders()]
 
     def status(self) -> AccountStatus | None:
         if self._account is None:

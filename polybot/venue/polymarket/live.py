@@ -25,24 +25,29 @@ CANCEL_AGAIN_S = 1.0
 
 
 async def cancel_everything(keys: Keys, hosts: Hosts, clock: Clock, again_s: float = CANCEL_AGAIN_S) -> list[str]:
-    """Every open order of the account, whoever placed it, floor or no floor; what is still open after all tries.
+    """`cancel_all_of` an account that nobody has open, floor or no floor."""
+    account = await open_account(keys, hosts, clock)
+    try:
+        return await cancel_all_of(account, again_s)
+    finally:
+        await account.close()
+
+
+async def cancel_all_of(account: "AccountClient", again_s: float = CANCEL_AGAIN_S) -> list[str]:
+    """Every open order of the account, whoever placed it; what is still open after all tries.
 
     An order in its taker delay, or an engine that restarts, cannot be cancelled yet: it is tried again for some time.
     Raises VenueUnavailable, VenueBusy where the venue never answered.
     """
-    account = await open_account(keys, hosts, clock)
-    try:
-        for attempt in range(1, CANCEL_TRIES + 1):
-            try:
-                await account.cancel_all()
-                left = [order.hash for order in await account.open_orders()]
-            except (VenueUnavailable, VenueBusy):
-                if attempt == CANCEL_TRIES:
-                    raise
-            else:
-                if not left or attempt == CANCEL_TRIES:
-                    return left
-            await asyncio.sleep(again_s)
-        return []
-    finally:
-        await account.close()
+    for attempt in range(1, CANCEL_TRIES + 1):
+        try:
+            await account.cancel_all()
+            left = [order.hash for order in await account.open_orders()]
+        except (VenueUnavailable, VenueBusy):
+            if attempt == CANCEL_TRIES:
+                raise
+        else:
+            if not left or attempt == CANCEL_TRIES:
+                return left
+        await asyncio.sleep(again_s)
+    return []

@@ -80,8 +80,8 @@ class LiveAccount:
         }
 
     async def close(self) -> None:
+        """The client is whose it was opened by."""
         await self.stream.close()
-        await self.client.close()
 
     def health(self) -> AccountHealth:
         read_at, now_s = self.watch.read_at, self._clock.monotonic()

@@ -134,6 +134,9 @@ class PolymarketVenue:
 
     def hash_of(self, intent: OrderIntent) -> str | None:
         """The venue's name of an order, sent or not; None where its market is not known (any more)."""
+        known = self._hashes.get(intent.id)
+        if known is not None:
+            return known  # hashing takes half a millisecond, and the books ask for every order of the hour
         try:
             return self.client.signer.hash_of(self._form(intent)[0])
         except (BadInput, VenueUnavailable):
