@@ -1,25 +1,19 @@
 """`polybot chaos real`: the real service under kill -9, with real servers. `make chaos` types it."""
 
 import asyncio
-import shutil
-import signal
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Annotated
 
-import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from polybot.chaos.real import Comeback, Outcome, run_chaos
 from polybot.chaos.real_plan import Target
-from polybot.cli.terminal import BottomLine
+from polybot.cli.trial import Trial
 from polybot.paths import command
 
-EXIT_DIFFERENT = 1
 TEXT = {Target.SERVICE: "the service", Target.DATABASE: "PostgreSQL", Target.CACHE: "Valkey"}
 
 
@@ -36,25 +30,14 @@ def real(
 
     60 kills take about three minutes. Exit 1, and the folder is kept, where anything was lost, doubled or different.
     """
-    place = folder or Path(tempfile.mkdtemp(prefix="polybot-chaos-"))
-    place.mkdir(parents=True, exist_ok=True)
-    place.chmod(0o755)  # the servers may run as another user
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs is ended with us
-    line = BottomLine()
-    tell = typer.echo if line.plain else line.show
-    outcome = asyncio.run(run_chaos(kills, seed, place, tell))
-    line.end()
-    (place / "outcome.json").write_bytes(msgspec.json.encode(outcome, enc_hook=str))
-    Console().print(_table(outcome))
-    typer.echo(_summary(outcome))
-    if outcome.findings:
-        for finding in outcome.findings:
-            typer.secho(f"DIFFERENT: {finding}", fg="red", err=True)
-        typer.echo(f"everything is kept in {place}; again: {command()} chaos real --kills {kills} --seed {seed}")
-        raise typer.Exit(EXIT_DIFFERENT)
-    if folder is None:
-        shutil.rmtree(place)
-    typer.secho("nothing lost, nothing doubled, database equal to journal", fg="green")
+    trial = Trial(folder, "chaos")
+    outcome = asyncio.run(run_chaos(kills, seed, trial.place, trial.tell))
+    trial.show(outcome, _table(outcome), _summary(outcome))
+    trial.conclude(
+        outcome.findings,
+        kept=f"; again: {command()} chaos real --kills {kills} --seed {seed}",
+        all_is_well="nothing lost, nothing doubled, database equal to journal",
+    )
 
 
 def _table(outcome: Outcome) -> Table:

@@ -1,23 +1,17 @@
 """`polybot rehearse`: live mode against the loopback exchange under faults, and all books compared. `make rehearse`."""
 
 import asyncio
-import shutil
-import signal
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from polybot.cli.terminal import BottomLine
+from polybot.cli.trial import Trial
 from polybot.paths import command
 from polybot.rehearsal.plan import Kind
 from polybot.rehearsal.run import Outcome, Rehearsal, Terms
 
-EXIT_DIFFERENT = 1
 WINDOWS_AN_HOUR = 4
 
 
@@ -40,31 +34,17 @@ def rehearse(
     Afterwards the floor's ledger and the exchange's books must agree to the last millionth. 3 hours at ten times the
     speed take 20 minutes. Exit 1, and the folder is kept, where anything differs.
     """
-    place = folder or Path(tempfile.mkdtemp(prefix="polybot-rehearsal-"))
-    place.mkdir(parents=True, exist_ok=True)
-    place.chmod(0o755)  # the servers may run as another user
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs is ended with us
-    line = BottomLine()
-    tell = typer.echo if line.plain else line.show
+    trial = Trial(folder, "rehearsal")
     windows = max(1, round(hours * WINDOWS_AN_HOUR))
     terms = Terms(speed=speed, windows=windows, seed=seed, ghost_rate=ghost_rate, gap_s=gap, into_s=into)
-    outcome = asyncio.run(Rehearsal(place, terms, tell).run())
-    line.end()
-    (place / "outcome.json").write_bytes(msgspec.json.encode(outcome, enc_hook=str))
-    Console().print(_table(outcome))
-    typer.echo(_summary(outcome))
-    if outcome.findings:
-        for finding in outcome.findings:
-            typer.secho(f"DIFFERENT: {finding}", fg="red", err=True)
-        typer.echo(
-            f"everything is kept in {place}: data.log and exchange.log are the logs, data/floor/journal.sqlite is the "
-            f"journal; again: {command()} rehearse --seed {seed} "
-            f"--hours {hours:g} --speed {speed:g} --gap {gap:g}"
-        )
-        raise typer.Exit(EXIT_DIFFERENT)
-    if folder is None:
-        shutil.rmtree(place)
-    typer.secho("the floor's ledger and the exchange's books agree to the last millionth", fg="green")
+    outcome = asyncio.run(Rehearsal(trial.place, terms, trial.tell).run())
+    trial.show(outcome, _table(outcome), _summary(outcome))
+    again = f"{command()} rehearse --seed {seed} --hours {hours:g} --speed {speed:g} --gap {gap:g}"
+    trial.conclude(
+        outcome.findings,
+        kept=f": data.log and exchange.log are the logs, data/floor/journal.sqlite is the journal; again: {again}",
+        all_is_well="the floor's ledger and the exchange's books agree to the last millionth",
+    )
 
 
 def _table(outcome: Outcome) -> Table:

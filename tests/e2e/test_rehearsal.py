@@ -12,7 +12,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not os.environ.get("REHEARSE"), reason="set REHEARSE=1 to rehearse a window (a minute or two)"),
 ]
-TERMS = Terms(speed=30.0, windows=1, seed=14, ghost_rate=0.35, gap_s=1.3, into_s=400.0)
+TERMS = Terms(speed=10.0, windows=1, seed=1, ghost_rate=0.35, gap_s=4.0, into_s=30.0)
 
 
 async def test_after_a_window_under_faults_the_ledger_and_the_exchange_agree_to_the_last_millionth(tmp_path: Path):

@@ -163,7 +163,7 @@ def test_a_boss_that_hangs_ends_the_process(floor: OwnFloor) -> None:
 
 def test_a_stop_that_hangs_ends_in_its_time_and_says_at_what(floor: OwnFloor) -> None:
     floor.give("odd", "the('Journal')._writer.join = lambda seconds_max: time.sleep(600)")
-    service = floor.run(POLYBOT_STOP_S_MAX="1", POLYBOT_STALL_EXIT_S="30")
+    service = floor.run(POLYBOT_STOP_S_MAX="5", POLYBOT_STALL_EXIT_S="30")
     service.finish(30)
     assert service.process.returncode == EXIT_STUCK
-    assert "the stop in order did not end in 1 s: the journal would not close" in service.log
+    assert "the stop in order did not end in 5 s: the journal would not close" in service.log
