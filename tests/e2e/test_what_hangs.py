@@ -137,7 +137,7 @@ def test_a_disk_that_never_answers_ends_the_process_though_the_loop_turns(floor:
     service = floor.run()
     service.finish(30)
     assert service.process.returncode == EXIT_STUCK
-    assert "the journal has not got on for 1.0" in service.log
+    assert "the journal has not got on for " in service.log
     assert floor.goes_on_to_its_end()
 
 
@@ -158,7 +158,7 @@ def test_a_boss_that_hangs_ends_the_process(floor: OwnFloor) -> None:
     service = floor.run(speed=3000)
     service.finish(35)
     assert service.process.returncode == EXIT_STUCK
-    assert "the boss has not got on for 1." in service.log
+    assert "the boss has not got on for " in service.log
 
 
 def test_a_stop_that_hangs_ends_in_its_time_and_says_at_what(floor: OwnFloor) -> None:
