@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -66,7 +67,7 @@ def test_nobody_waits_for_a_reader_and_the_lines_are_kept_for_it(small: Reader) 
     fill(small)
     for number in range(10):
         small.outlet.put(f"line {number}\n")
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     assert small.read_until("line 9")[1:] == [f"line {number}" for number in range(10)]
 
 
@@ -76,7 +77,8 @@ def test_when_too_many_wait_the_oldest_are_dropped_and_the_gap_is_told_in_its_pl
     for number in range(25):
         small.outlet.put(f"line {number}\n")
     lines = small.read_until("line 24")
-    assert lines[1:] == ["15 lost in 0.2 s"] + [f"line {number}" for number in range(15, 25)]
+    assert re.fullmatch(r"15 lost in \d\.\d s", lines[1])
+    assert lines[2:] == [f"line {number}" for number in range(15, 25)]
     small.outlet.put("told once\n")
     assert small.read_until("told once") == ["told once"]
 
@@ -96,10 +98,10 @@ def test_a_flush_gives_up_after_a_second_and_the_next_one_at_once_while_nothing_
     fill(small)
     began = time.monotonic()
     assert not small.outlet.flush()
-    assert FLUSH_S_MAX * 0.9 < time.monotonic() - began < FLUSH_S_MAX * 2
+    assert FLUSH_S_MAX * 0.9 < time.monotonic() - began < FLUSH_S_MAX * 5
     began = time.monotonic()
     assert not small.outlet.flush()
-    assert time.monotonic() - began < 0.1
+    assert time.monotonic() - began < FLUSH_S_MAX * 0.9
     small.outlet.put("the end\n")
     small.read_until("the end")
     assert small.outlet.flush()
