@@ -3,7 +3,9 @@
     event ─▶ venue.advance ─▶ what is due ─▶ markets ─▶ venue.observe ─▶ what is due ─▶ traders' mailboxes
     fact  ─▶ journal (durable) ─▶ room ─▶ followers (auditor, monitor, board)
 
-The order is the backtest's own (backtest/replay.py); a test compares the two order by order.
+The order is the backtest's own (backtest/replay.py); a test compares the two order by order. A tape waits at each step
+until its facts are durable; live market data does not wait for a disk: its facts follow in their order, and what they
+mean is taken in when they are.
 """
 
 import asyncio
@@ -59,7 +61,8 @@ class Witness(Protocol):
 
 
 class Dispatcher:
-    """`lockstep` waits after every event until the traders it woke are done: a tape is never too fast for them."""
+    """`lockstep` waits with every event until its facts are durable and the traders it woke are done: a tape is never
+    too fast for them. Without it the next event is taken in meanwhile."""
 
     def __init__(
         self, room: TradingRoom, venue: Venue, journal: FactJournal, clock: Clock, *, lockstep: bool, patience_s: float
@@ -132,23 +135,31 @@ class Dispatcher:
     async def tick(self, now: Millis) -> None:
         """Let time pass without a market event: what the venue has said meanwhile, and what is due by now."""
         async with self._entrance:
-            await self.take(self.venue.advance(now))
-            await self.commit_due(now)
+            await self._follow_up(self.venue.advance(now), now)
 
     async def _publish(self, event: MarketEvent, now: Millis) -> list[Mailbox]:
-        await self.take(self.venue.advance(now))
-        await self.commit_due(now)
+        await self._follow_up(self.venue.advance(now), now)
         if self._witness is not None:
             self._witness.observe(event)
         state = self.room.observe(event)
-        await self.take(self.venue.observe(event, state))
-        await self.commit_due(now)
+        await self._follow_up(self.venue.observe(event, state), now)
         return [
             self._wake(agent, wake)
             for wake in [Wake(event, affected, now) for affected in self.room.affected(event, state)]
             for agent, desk in self.room.desks.items()
             if desk.wakes_on(type(event)) and agent in self._mailboxes
         ]
+
+    async def _follow_up(self, replies: Sequence[VenueReply], now: Millis) -> None:
+        """What the venue has said, and then what is due."""
+        if self._lockstep:
+            await self.take(replies)
+            await self.commit_due(now)
+            return
+        if replies:
+            self._begin(self._take(replies, self.room.state.position))
+        if not self._deciding.locked() and self.room.due(now):  # else the next event asks again
+            self._begin(self._commit_due(now))
 
     def _wake(self, agent: AgentId, wake: Wake) -> Mailbox:
         mailbox = self._mailboxes[agent]
@@ -202,11 +213,15 @@ class Dispatcher:
         A fact that is journaled but not applied, or an intent that is journaled but not sent, would part the floor from
         its journal.
         """
+        await asyncio.shield(self._begin(errand))
+
+    def _begin(self, errand: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """What goes wrong with it is this floor's `failure`, whether or not anybody waits for it."""
         self._in_flight += 1
         task = asyncio.create_task(self._run(errand))
         self._errands.add(task)
         task.add_done_callback(self._errand_done)
-        await asyncio.shield(task)
+        return task
 
     async def _run(self, errand: Coroutine[Any, Any, None]) -> None:
         """Landed with its last step, before anyone it woke has his turn: the auditor asks whether all is `settled`."""

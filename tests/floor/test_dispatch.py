@@ -385,6 +385,43 @@ def a_pause(stage: VenueStage, agent: AgentId | None) -> TradingPaused:
     return TradingPaused(at=stage.clock.now_ms(), agent=agent, breaker="by_hand", value=1, limit=0, text="", until=None)
 
 
+# -- while the disk takes its time -------------------------------------------------------------------------------------
+
+
+def test_market_data_does_not_wait_for_the_disk_and_what_the_venue_said_is_taken_in_in_its_order() -> None:
+    async def script(stage: VenueStage) -> None:
+        (intent,) = await stage.send()
+        stage.journal.gate.clear()
+        fill = stage.matched(intent)
+        for reply in (stage.accepted(intent), fill, stage.closed(intent)):
+            stage.venue.stream = [reply]
+            await stage.dispatcher.publish(stage.a_book())
+        position, desk = stage.room.state.position, stage.room.desks[intent.agent]
+        assert desk.state.tally(MARKET.id).fills == 0, "it is not durable yet"
+        await stage.dispatcher.publish(stage.a_book())
+        assert stage.room.state.position == position + 1
+        assert not stage.dispatcher.settled
+        stage.journal.gate.set()
+        await stage.dispatcher.finished()
+        assert stage.facts[-3:] == [stage.accepted(intent), fill, stage.closed(intent)]
+        assert desk.state.tally(MARKET.id).fills == 1
+        assert stage.dispatcher.settled
+
+    VenueStage().play(script)
+
+
+def test_a_disk_that_fails_is_the_floors_failure_though_no_event_waits_for_it() -> None:
+    async def script(stage: VenueStage) -> None:
+        (intent,) = await stage.send()
+        stage.venue.stream = [stage.accepted(intent)]
+        stage.journal.failure = OSError("the disk is gone")
+        await stage.dispatcher.publish(stage.a_book())
+        await asyncio.sleep(1)
+        assert stage.dispatcher.failure is stage.journal.failure
+
+    VenueStage().play(script)
+
+
 # -- many at once -----------------------------------------------------------------------------------------------------
 
 

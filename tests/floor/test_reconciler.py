@@ -266,19 +266,19 @@ def test_no_position_is_settled_before_its_order_is_proven_to_be_over() -> None:
         await asyncio.sleep(840 + 10)
         stage.venue.answers = False
         stage.start_looking()
-        await stage.dispatcher.publish(resolved(MARKET))
+        await stage.take_in(resolved(MARKET))
         await asyncio.sleep(20)
-        await stage.dispatcher.tick(stage.clock.now_ms())
+        await stage.take_in()
         assert len(stage.of(MarketSettled)) == 1
         assert not stage.of(TradeSettled)
 
         stage.venue.answers = True
         await asyncio.sleep(120)  # the second fill is found, and not final
-        await stage.dispatcher.tick(stage.clock.now_ms())
+        await stage.take_in()
         assert not stage.of(TradeSettled)
         stage.has(intent, stage.confirmed(lost))
         await asyncio.sleep(60)
-        await stage.dispatcher.tick(stage.clock.now_ms())
+        await stage.take_in()
         (settled,) = stage.of(TradeSettled)
         assert settled.shares == first.shares + lost.shares
 

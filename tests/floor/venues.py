@@ -44,8 +44,11 @@ class ListJournal:
         self.kept: list[Journaled] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.failure: OSError | None = None
 
     async def append(self, facts: Sequence[AnyFact], position: int) -> list[Journaled]:
+        if self.failure is not None:
+            raise self.failure
         first = len(self.kept) + 1
         rows = [Journaled(seq=first + n, position=position, fact=fact) for n, fact in enumerate(facts)]
         self.kept += rows
@@ -126,7 +129,7 @@ class VenueStage:
             for desk in self.room.desks.values():
                 desk.prove_ends()
             await self.dispatcher.commit(equal_allocation(self.room, CAPITAL, self.clock.now_ms()))
-            await self.dispatcher.publish(listed(MARKET))
+            await self.take_in(listed(MARKET))
             try:
                 await script(self)
             finally:
@@ -135,6 +138,14 @@ class VenueStage:
 
         with self.loop:
             self.loop.run_until_complete(everything())
+
+    async def take_in(self, event: MarketEvent | None = None) -> None:
+        """An event, or just the passing of time, and everything that follows from it."""
+        if event is None:
+            await self.dispatcher.tick(self.clock.now_ms())
+        else:
+            await self.dispatcher.publish(event)
+        await self.dispatcher.finished()
 
     def a_dispatcher(self) -> Dispatcher:
         return Dispatcher(self.room, self.venue, self.journal, self.clock, lockstep=False, patience_s=5)
