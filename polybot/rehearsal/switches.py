@@ -14,7 +14,7 @@ from polybot.domain.units import Millis, Money, Price, Shares
 from polybot.exchange.core.model import Order, Trade
 from polybot.rehearsal.plan import Deed, Kind
 
-CALL_S_MAX = 10.0
+CALL_S_MAX = 60.0
 MINE_MS = 2_000
 MINE_LATE_MS = 45_000
 
