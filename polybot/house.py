@@ -192,6 +192,7 @@ class House:
         return lambda: Trader(
             desk,
             Heart(self.clock.monotonic),
+            self.dispatcher,
             self.dispatcher.carry_out,
             lambda box: attach(desk.agent, box),
             lambda wake, decided: looked(desk.agent, wake, decided),

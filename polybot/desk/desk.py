@@ -24,6 +24,7 @@ from polybot.domain.events import (
     WindowRecorded,
 )
 from polybot.domain.ids import AgentId, MarketId, SeriesId, order_id
+from polybot.domain.market import Market
 from polybot.domain.markets import MarketState
 from polybot.domain.signal import Signal
 from polybot.domain.units import Millis, Money
@@ -85,24 +86,45 @@ class Desk(DeskBooks):
 
     def step(self, event_type: type, state: MarketState, now: Millis) -> tuple[DeskVerdict, ...]:
         """Look at a market that has just changed. An approval returned is already reserved here, and not yet sent."""
-        market = state.market
-        if event_type not in self._wakes or not market.window_start <= now < market.window_end:
+        if not self._is_awake(event_type, state, now):
             return NO_VERDICTS
+        market = state.market
         tally = self.state.tally(market.id)
-        if self.plan.series and market.series not in self.plan.series:
+        if not self._is_ours(market):
             tally.code = "other_series"
             return NO_VERDICTS
         tally.evaluations += 1
-        mine = self.state
-        if tally.orders >= self.execution.orders_per_window or (mine.orders and mine.busy_in(market.id)):
-            return NO_VERDICTS  # one order at a time in a market: the next waits for this one's answer
+        if not self._is_free(market.id, tally):
+            return NO_VERDICTS
         view = self._view
-        view.aim(state, now, mine.positions.get(market.id, NOTHING_HELD))
-        signal = self.strategy.generate_signal(view)
+        signal = self._opinion(state, now)
         if signal is None:
             tally.miss(view.pass_rank, view.pass_code, view.pass_value, view.pass_threshold)
             return NO_VERDICTS
         return self._act_on(signal, state, tally, now)
+
+    def wants(self, event_type: type, state: MarketState, now: Millis) -> bool:
+        """Whether it has an opinion to act on; nothing comes of the question."""
+        if not self._is_awake(event_type, state, now) or not self._is_ours(state.market):
+            return False
+        market = state.market.id
+        return self._is_free(market, self.state.tally(market)) and self._opinion(state, now) is not None
+
+    def _is_awake(self, event_type: type, state: MarketState, now: Millis) -> bool:
+        return event_type in self._wakes and state.market.window_start <= now < state.market.window_end
+
+    def _is_ours(self, market: Market) -> bool:
+        return not self.plan.series or market.series in self.plan.series
+
+    def _is_free(self, market: MarketId, tally: Tally) -> bool:
+        """One order at a time in a market: the next waits for this one's answer."""
+        if tally.orders >= self.execution.orders_per_window:
+            return False
+        return not self.state.orders or not self.state.busy_in(market)
+
+    def _opinion(self, state: MarketState, now: Millis) -> Signal | None:
+        self._view.aim(state, now, self.state.positions.get(state.market.id, NOTHING_HELD))
+        return self.strategy.generate_signal(self._view)
 
     def _act_on(self, signal: Signal, state: MarketState, tally: Tally, now: Millis) -> tuple[DeskVerdict, ...]:
         market, book = state.market, state.books[signal.outcome]

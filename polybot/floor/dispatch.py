@@ -78,6 +78,10 @@ class Dispatcher:
         self.failure: BaseException | None = None
         """Why a fact could not be made durable or taken in; with one, the floor and its journal may differ: end it."""
         self._errands: set[asyncio.Task[None]] = set()
+        self._news = 0
+        """Errands on their way that change what may be traded: the venue's words, what is due, a breaker's."""
+        self._no_news = asyncio.Event()
+        self._now = Millis(0)
         self._entrance = asyncio.Lock()
         self._intake = asyncio.Lock()
         self._deciding = asyncio.Lock()
@@ -123,6 +127,17 @@ class Dispatcher:
         """True while no fact is on its way: what the room has and what the journal has are the same."""
         return self._in_flight == 0
 
+    @property
+    def is_behind(self) -> bool:
+        """True while something is known that is not durable yet, and so not taken in: nothing is decided on before."""
+        return self._news > 0
+
+    async def caught_up(self) -> Millis:
+        """Return the time of the latest event, or tick, once nothing of that is left."""
+        while self._news:
+            await self._no_news.wait()
+        return self._now
+
     # -- market events ------------------------------------------------------------------------------------------------
 
     async def publish(self, event: MarketEvent) -> None:
@@ -152,14 +167,15 @@ class Dispatcher:
 
     async def _follow_up(self, replies: Sequence[VenueReply], now: Millis) -> None:
         """What the venue has said, and then what is due."""
+        self._now = max(self._now, now)
         if self._lockstep:
             await self.take(replies)
             await self.commit_due(now)
             return
         if replies:
-            self._begin(self._take(replies, self.room.state.position))
+            self._begin(self._take(replies, self.room.state.position), is_news=True)
         if not self._deciding.locked() and self.room.due(now):  # else the next event asks again
-            self._begin(self._commit_due(now))
+            self._begin(self._commit_due(now), is_news=True)
 
     def _wake(self, agent: AgentId, wake: Wake) -> Mailbox:
         mailbox = self._mailboxes[agent]
@@ -195,7 +211,7 @@ class Dispatcher:
     async def take(self, replies: Sequence[VenueReply]) -> None:
         """Commit those of the venue's replies that are news; the others are known, or their orders looked up."""
         if replies:
-            await self._see_through(self._take(replies, self.room.state.position))
+            await self._see_through(self._take(replies, self.room.state.position), is_news=True)
 
     async def _take(self, replies: Sequence[VenueReply], position: int) -> None:
         async with self._intake:  # one at a time: only when taken in is a reply known to be no news
@@ -207,28 +223,34 @@ class Dispatcher:
             if taken.facts:
                 await self._commit(taken.facts, position)
 
-    async def _see_through(self, errand: Coroutine[Any, Any, None]) -> None:
+    async def _see_through(self, errand: Coroutine[Any, Any, None], *, is_news: bool = False) -> None:
         """Wait for an errand that is finished even if whoever asked for it is stopped meanwhile.
 
         A fact that is journaled but not applied, or an intent that is journaled but not sent, would part the floor from
         its journal.
         """
-        await asyncio.shield(self._begin(errand))
+        await asyncio.shield(self._begin(errand, is_news=is_news))
 
-    def _begin(self, errand: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def _begin(self, errand: Coroutine[Any, Any, None], *, is_news: bool) -> "asyncio.Task[None]":
         """What goes wrong with it is this floor's `failure`, whether or not anybody waits for it."""
         self._in_flight += 1
-        task = asyncio.create_task(self._run(errand))
+        if is_news:
+            self._news += 1
+            self._no_news.clear()
+        task = asyncio.create_task(self._run(errand, is_news))
         self._errands.add(task)
         task.add_done_callback(self._errand_done)
         return task
 
-    async def _run(self, errand: Coroutine[Any, Any, None]) -> None:
+    async def _run(self, errand: Coroutine[Any, Any, None], is_news: bool) -> None:
         """Landed with its last step, before anyone it woke has his turn: the auditor asks whether all is `settled`."""
         try:
             await errand
         finally:
             self._in_flight -= 1
+            self._news -= is_news
+            if not self._news:
+                self._no_news.set()
 
     def _errand_done(self, task: asyncio.Task[None]) -> None:
         self._errands.discard(task)
@@ -237,7 +259,7 @@ class Dispatcher:
 
     async def commit_due(self, now: Millis) -> None:
         if self.room.due(now):
-            await self._see_through(self._commit_due(now))
+            await self._see_through(self._commit_due(now), is_news=True)
 
     async def _commit_due(self, now: Millis) -> None:
         async with self._deciding:  # seen through even if the asker is stopped: the next would find it due again
@@ -310,7 +332,7 @@ class Dispatcher:
     async def commit_calls(self) -> None:
         """What the venue's answers, or their absence, mean for trading (R14)."""
         if self.calls.due():
-            await self._see_through(self._commit_calls())
+            await self._see_through(self._commit_calls(), is_news=True)
 
     async def _commit_calls(self) -> None:
         async with self._deciding:  # many calls may fail at once, and the floor is paused once

@@ -95,7 +95,8 @@ async def test_a_trader_that_swallows_its_cancellation_can_neither_decide_nor_tr
     def build() -> Trader:
         kind = Trader if traders else Undead
         attach = partial(running.dispatcher.attach_mailbox, desk.agent)
-        traders.append(kind(desk, Heart(SystemClock().monotonic), running.dispatcher.carry_out, attach))
+        heart, dispatcher = Heart(SystemClock().monotonic), running.dispatcher
+        traders.append(kind(desk, heart, dispatcher, dispatcher.carry_out, attach))
         return traders[-1]
 
     async def heard(*_: object) -> None: ...

@@ -59,7 +59,7 @@ class RunningFloor:
         await self.dispatcher.commit(equal_allocation(self.room, self.capital, self.began))
         for agent, desk in self.room.desks.items():
             attach = partial(self.dispatcher.attach_mailbox, agent)
-            trader = Trader(desk, Heart(SystemClock().monotonic), self.dispatcher.carry_out, attach)
+            trader = Trader(desk, Heart(SystemClock().monotonic), self.dispatcher, self.dispatcher.carry_out, attach)
             self.tasks[agent] = asyncio.create_task(trader.run())
         await asyncio.sleep(0)
         return self
@@ -406,6 +406,49 @@ def test_market_data_does_not_wait_for_the_disk_and_what_the_venue_said_is_taken
         assert stage.facts[-3:] == [stage.accepted(intent), fill, stage.closed(intent)]
         assert desk.state.tally(MARKET.id).fills == 1
         assert stage.dispatcher.settled
+
+    VenueStage().play(script)
+
+
+def test_nobody_trades_on_what_is_known_before_it_is_taken_in_and_then_on_the_newest_book() -> None:
+    async def script(stage: VenueStage) -> None:
+        first, second = stage.room.desks.values()
+        attach = partial(stage.dispatcher.attach_mailbox, second.agent)
+        trader = Trader(second, Heart(stage.clock.monotonic), stage.dispatcher, stage.dispatcher.carry_out, attach)
+        trading = asyncio.create_task(trader.run())
+        await stage.dispatcher.carry_out(stage.decide_one(first), stage.clock.now_ms())
+        (intent,) = (order.intent for order in first.state.orders.values())
+        stage.journal.gate.clear()
+        stage.venue.stream = [stage.accepted(intent)]
+        await stage.dispatcher.publish(stage.a_book())
+        await asyncio.sleep(0.5)
+        await stage.dispatcher.publish(stage.a_book())
+        assert not second.state.orders
+        stage.journal.gate.set()
+        await stage.dispatcher.finished()
+        await asyncio.sleep(0.1)
+        (mine,) = (order.intent for order in second.state.orders.values())
+        assert mine.decided_at == intent.decided_at + 500
+        trading.cancel()
+
+    VenueStage(agents=2).play(script)
+
+
+def test_a_look_that_comes_to_nothing_waits_for_no_disk() -> None:
+    async def script(stage: VenueStage) -> None:
+        (intent,) = await stage.send()
+        (desk,) = stage.room.desks.values()
+        attach = partial(stage.dispatcher.attach_mailbox, desk.agent)
+        trader = Trader(desk, Heart(stage.clock.monotonic), stage.dispatcher, stage.dispatcher.carry_out, attach)
+        trading = asyncio.create_task(trader.run())
+        before = desk.state.tally(MARKET.id).evaluations
+        stage.journal.gate.clear()
+        stage.venue.stream = [stage.accepted(intent)]
+        await stage.dispatcher.publish(stage.a_book())
+        await asyncio.sleep(0.1)
+        assert stage.dispatcher.is_behind
+        assert desk.state.tally(MARKET.id).evaluations == before + 1
+        trading.cancel()
 
     VenueStage().play(script)
 

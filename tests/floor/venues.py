@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from polybot.chaos.clock import VirtualClock
 from polybot.chaos.loop import VirtualLoop
+from polybot.desk.desk import Desk
 from polybot.desk.room import TradingRoom, equal_allocation
 from polybot.desk.state import DeskState
 from polybot.domain.events import (
@@ -177,6 +178,13 @@ class VenueStage:
         state = self.room.observe(event)
         assert state is not None
         return [v for v in self.room.step(event, state, self.clock.now_ms()) if isinstance(v, Approved)]
+
+    def decide_one(self, desk: Desk) -> list[Approved]:
+        """This desk alone looks at a fresh book."""
+        event = self.a_book()
+        state = self.room.observe(event)
+        assert state is not None
+        return [v for v in desk.step(type(event), state, self.clock.now_ms()) if isinstance(v, Approved)]
 
     async def send(self) -> list[OrderIntent]:
         approved = self.decide()
