@@ -71,7 +71,7 @@ class PolymarketVenue:
         tracked = self._track(_sent(intent, signed.hash, form, market))
         if self.standing.stopped:
             self._reject(intent, f"not sent: {self.standing.stopped}")
-        elif pause := self.standing.paused(self._clock.now_ms(), post_only=intent.post_only):
+        elif pause := self.standing.paused(self._clock.monotonic(), post_only=intent.post_only):
             raise VenueBusy(pause)
         else:
             await self._turn(self._pace.orders)
@@ -188,7 +188,8 @@ class PolymarketVenue:
                 raise VenueUnavailable(f"{row.meaning} ({error})") from error
             case Treatment.PAUSE:
                 post_only_taken = "post-only" in error.text.lower()
-                self.standing.pause(at, row.meaning, error.retry_after_s, post_only_taken=post_only_taken)
+                now_s = self._clock.monotonic()
+                self.standing.pause(at, now_s, row.meaning, error.retry_after_s, post_only_taken=post_only_taken)
                 raise VenueBusy(f"{row.meaning} ({error})") from error
             case Treatment.STOP:
                 self.standing.stop(at, f"{row.meaning} ({error})")

@@ -103,7 +103,7 @@ async def test_a_restart_of_the_engine_pauses_and_post_only_orders_come_through_
         with pytest.raises(VenueBusy):
             await at.place(at.intent(1, "0.40", "10"))
         await asyncio.sleep(0.1)
-        at.venue.standing._until = at.clock.now_ms()
+        at.venue.standing._until_s = at.clock.monotonic()
         with pytest.raises(VenueBusy, match="post-only"):
             await at.place(at.intent(2, "0.40", "10"))
         await at.place(at.intent(3, "0.40", "10", post_only=True))

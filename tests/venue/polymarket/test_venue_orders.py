@@ -9,12 +9,14 @@ import pytest
 from polybot.domain.events import CancelRefused, FillMatched, OrderAccepted, OrderClosed, OrderRejected
 from polybot.domain.ids import MarketId, OrderId
 from polybot.domain.order import CloseReason, OrderIntent, TimeInForce
+from polybot.domain.units import Millis
 from polybot.venue.base import VenueBusy, VenueUnavailable
 from polybot.venue.polymarket.order_errors import Treatment
 from polybot.venue.polymarket.order_form import form_of
 from polybot.venue.polymarket.standing import Standing
 from polybot.venue.polymarket.venue import PolymarketVenue
 from tests.venue.polymarket.desk import Answer, a_venue, taken
+from tests.venue.polymarket.liar import WindowClock
 from tests.venue.polymarket.orders import NOW, TOKENS, an_intent, approved, market
 from tests.venue.polymarket.test_order_errors import SERVED
 
@@ -263,6 +265,27 @@ async def test_a_burst_beyond_the_rate_limit_waits_its_turn_and_then_is_not_sent
         with pytest.raises(VenueBusy, match="rate limit"):
             await venue.place(approved(an_intent(2)), NOW)
         assert len(desk.sent) == 1
+
+
+async def test_a_pause_lasts_as_long_as_the_venue_says_though_the_floors_time_is_hastened():
+    """On a hastened loopback exchange 79 s of the machine's are hours of the floor's."""
+    async with a_venue() as (desk, venue):
+        venue._clock = HastenedClock()
+        body = {"error": "post-only mode", "code": "post_only_mode", "retry_after_seconds": 79}
+        desk.answer = lambda _: Answer(503, body)
+        with pytest.raises(VenueBusy):
+            await venue.place(approved(an_intent(1)), NOW)
+        venue._clock.hours += 1
+        with pytest.raises(VenueBusy, match="7[89] s more"):
+            await venue.place(approved(an_intent(2)), NOW)
+        assert len(desk.sent) == 1
+
+
+class HastenedClock(WindowClock):
+    hours = 0
+
+    def now_ms(self) -> Millis:
+        return Millis(super().now_ms() + self.hours * 3_600_000)
 
 
 async def test_the_venues_own_word_on_the_rate_limit_counts():
