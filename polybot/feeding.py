@@ -31,6 +31,7 @@ async def run_feed(settings: Settings, redis_url: str, stop: asyncio.Event, show
     work = [
         asyncio.create_task(feeder.run(stop), name="feeder"),
         asyncio.create_task(out.run(), name="feed-out"),
+        asyncio.create_task(live.tell_notes(floor.note), name="catalogue-notes"),
         asyncio.create_task(_show(out, show), name="feed-status"),
     ]
     await until_one_ends(work)

@@ -12,7 +12,6 @@ from polybot.circuit import CircuitSnapshot
 from polybot.clock import Clock, SteadyClock, SystemClock
 from polybot.domain.errors import BadInput
 from polybot.domain.events import MarketEvent
-from polybot.domain.markets import Markets
 from polybot.domain.snapshot import market_events
 from polybot.domain.units import Millis
 from polybot.floor.dispatch import Dispatcher
@@ -72,31 +71,25 @@ class LiveWorld:
     def wire(self, house: House) -> None:
         settings, clock = self._settings, self._clock
         assert clock is not None, "open comes first"
-        chance, markets = random.Random(settings.seed), house.room.markets
-        recorder = self._recorder(house, clock)
-        feed, take_notes = self._feed(clock, chance, markets, recorder)
+        chance = random.Random(settings.seed)
+        feed = self._feed(house, clock, chance)
         self._feeder = Feeder(
-            feed,
-            house.dispatcher,
-            clock,
-            chance,
-            watch=watch_terms(settings.feed),
-            clock_notes=lambda: [*clock.take_notes(), *take_notes()],
+            feed, house.dispatcher, clock, chance, watch=watch_terms(settings.feed), clock_notes=clock.take_notes
         )
         if self._trading is not None:
             self._trading.wire(house)
 
-    def _feed(
-        self, clock: SteadyClock, chance: random.Random, markets: Markets, recorder: Recorder | None
-    ) -> tuple[MarketFeed, Callable[[], list[str]]]:
-        """The venue's own, or what a feed process says of it (POLYBOT_ROLE); and what people should know of it."""
+    def _feed(self, house: House, clock: SteadyClock, chance: random.Random) -> MarketFeed:
+        """The venue's own, recorded where it is to be; or what a feed process says of it (POLYBOT_ROLE)."""
         settings = self._settings
+        recorder = self._recorder(house, clock)
         if settings.role == "floor":
             assert settings.redis_url is not None, "the settings require it"
-            return FeedIn(FeedLine(settings.redis_url), clock), list
+            return FeedIn(FeedLine(settings.redis_url), clock)
         tap = recorder.frame if recorder is not None else None
-        live = live_data(data_terms(settings), clock, chance, markets.by_id.get, tap=tap)
-        return live.feed, live.catalog.take_notes
+        live = live_data(data_terms(settings), clock, chance, house.room.markets.by_id.get, tap=tap)
+        house.beside(lambda: live.tell_notes(house.dispatcher.note))
+        return live.feed
 
     def _recorder(self, house: House, clock: Clock) -> Recorder | None:
         """Told of every event, fact and look; written by a thread of its own."""

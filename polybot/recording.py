@@ -31,9 +31,10 @@ async def record_live(
     )
     floor.also(recorder.observe)
     live = live_data(data, clock, chance, markets.by_id.get, tap=recorder.frame)
-    feeder = Feeder(live.feed, floor, clock, chance, watch=watch_terms(settings.feed))
+    feeder = Feeder(live.feed, floor, clock, chance, watch=watch_terms(settings.feed), clock_notes=clock.take_notes)
     beside = [
         asyncio.create_task(recorder.watch(floor.note), name="recorder"),
+        asyncio.create_task(live.tell_notes(floor.note), name="catalogue-notes"),
         asyncio.create_task(_show(recorder, on_status), name="record-status"),
     ]
     try:

@@ -1,10 +1,13 @@
 """`polybot record` against a real server that speaks the venue's protocols, and what can be done with its files."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from loguru import logger
 
 from polybot.domain.events import BookReplaced, MarketListed, ReferencePriced
 from polybot.exchange.core.model import Rules
@@ -22,6 +25,9 @@ from polybot.storage.recorder import RecorderStatus
 from polybot.storage.tape import read_tape, verify_tape
 from polybot.storage.tape_blocks import read_frames
 from tests.builders import Floor, a_plan
+
+if TYPE_CHECKING:
+    from loguru import Message
 
 MINUTE_MS = 60_000
 
@@ -53,6 +59,34 @@ async def test_everything_the_venue_says_is_on_disk_plays_and_can_be_read_again(
     assert {"gamma", "clob", "market", "rtds"} <= {frame.source for frame in read_frames(frames)}
     Floor(a_plan()).play(*read_tape(tape))
     assert twice_read(frames, tmp_path) == sorted_events(tape)
+
+
+async def test_what_the_catalogue_finds_odd_is_told_once_while_it_records(exchange, tmp_path):
+    stop = asyncio.Event()
+    async with asyncio.timeout(20):
+        settings = load_settings(exchange=exchange.url, feed=FeedSettings(series=["BTC-15m"], check_s=0))
+        with told_of_the_catalogue(stop) as told:
+            await record_live(settings, tmp_path, stop, lambda status: None)
+    assert told == [("WARNING", DELAY_ASSUMED)]
+
+
+DELAY_ASSUMED = "BTC-15m holds takers' orders back and does not say how long: 150 ms are assumed"
+
+
+@contextmanager
+def told_of_the_catalogue(heard: asyncio.Event) -> Iterator[list[tuple[str, str]]]:
+    """Level and text of each line of the log that is about what it assumes; `heard` is set by the first."""
+    told: list[tuple[str, str]] = []
+
+    def take(line: "Message") -> None:
+        told.append((line.record["level"].name, line.record["message"]))
+        heard.set()
+
+    sink = logger.add(take, filter=lambda record: "assumed" in record["message"], catch=False)
+    try:
+        yield told
+    finally:
+        logger.remove(sink)
 
 
 def twice_read(frames: Path, folder: Path) -> list[str]:

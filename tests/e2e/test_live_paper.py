@@ -64,6 +64,14 @@ def test_windows_roll_and_books_flow_without_any_credentials(lived: tuple[Path, 
     assert "Traceback" not in service.log
 
 
+def test_what_the_catalogue_assumes_is_one_warning_for_each_series(
+    lived: tuple[Path, Service, dict[str, object]],
+) -> None:
+    _, service, _ = lived
+    told = [line for line in service.lines if "ms are assumed" in str(line.get("message"))]
+    assert [line["level"] for line in told] == ["WARNING", "WARNING"]  # BTC and ETH
+
+
 def test_what_was_seen_is_recorded_and_decides_the_same_again(
     lived: tuple[Path, Service, dict[str, object]],
 ) -> None:

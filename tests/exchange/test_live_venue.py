@@ -80,12 +80,12 @@ async def test_the_catalogue_reads_the_result_of_a_settled_window(venue: Venue) 
 async def test_terms_nobody_knows_are_told_and_known_ones_are_not(venue: Venue) -> None:
     catalog, until = venue.catalog(), Millis(PRESENT_START + FRAME_MS)
     await catalog(PRESENT_START, until)
-    assert not [note for note in catalog.take_notes() if "fee" in note]
+    assert not [note for note in catalog.take_notes() if "fee" in note.text]
     slug = next(iter(venue.listed))
     venue.around.gamma.changes[slug] = {"feeType": "unheard_of"}
     await catalog(PRESENT_START, until)
     await catalog.close()
-    assert any(slug in note and "unheard_of" in note for note in catalog.take_notes())
+    assert any(slug in note.text and "unheard_of" in note.text for note in catalog.take_notes())
 
 
 def apply_all(markets: Markets, events: list[MarketEvent]) -> None:

@@ -11,7 +11,7 @@ from polybot.floor.feeder import Feeder, FeedPace
 from polybot.floor.listening import ListeningFloor
 from polybot.settings import FeedSettings, load_settings
 from polybot.storage.feed_line import FeedLine
-from tests.test_recording import exchange
+from tests.test_recording import DELAY_ASSUMED, exchange, told_of_the_catalogue
 
 __all__ = ["exchange"]
 
@@ -34,6 +34,17 @@ async def test_two_floors_on_one_feed_have_verified_books_of_an_open_window(exch
     finally:
         stop.set()
         await asyncio.gather(feeding, *listening)
+
+
+async def test_what_the_catalogue_finds_odd_is_told_once_where_the_feed_runs(exchange, redis_url):
+    settings, stop = (
+        load_settings(exchange=exchange.url, feed=FeedSettings(series=["BTC-15m"], check_s=0)),
+        asyncio.Event(),
+    )
+    async with asyncio.timeout(20):
+        with told_of_the_catalogue(stop) as told:
+            await run_feed(settings, redis_url, stop, lambda status: None)
+    assert told == [("WARNING", DELAY_ASSUMED)]
 
 
 def has_a_verified_book(floor: ListeningFloor, clock: SteadyClock) -> bool:

@@ -13,7 +13,7 @@ from loguru import logger
 
 from polybot.clock import Clock
 from polybot.domain.errors import BadInput
-from polybot.domain.events import MarketListed, MarketResolved
+from polybot.domain.events import MarketListed, MarketResolved, Severity
 from polybot.domain.ids import MarketId, SeriesId
 from polybot.domain.market import UNKNOWN_TERMS, Market
 from polybot.domain.units import Millis
@@ -57,6 +57,13 @@ class CatalogPlan(msgspec.Struct, frozen=True, kw_only=True):
     listing_s: float = 60.0
 
 
+class CatalogNote(msgspec.Struct, frozen=True):
+    """What a person should know of: ERROR where something is not traded for it, else WARNING."""
+
+    severity: Severity
+    text: str
+
+
 class Window(msgspec.Struct, frozen=True):
     """A window that must be, by the calendar alone."""
 
@@ -86,7 +93,8 @@ class _Known(msgspec.Struct):
 
 
 class Catalog:
-    """Call it with a span of time for every window in it. `take_notes` has what people should know of."""
+    """Call it with a span of time for every window in it. `take_notes` has what people should know of: whoever makes
+    one reads them (`LiveData.tell_notes`), for nothing here is logged twice."""
 
     def __init__(self, gamma: Rest, clob: Rest, clock: Clock, plan: CatalogPlan | None = None) -> None:
         """Raises BadInput for a series whose windows have no known names."""
@@ -96,8 +104,8 @@ class Catalog:
         self._usual: dict[SeriesId, ServedTerms] = {}
         self._ids: dict[SeriesId, str] = {}
         self._listing_at: dict[SeriesId, float] = {}
-        self._notes: list[str] = []
-        self._told_delay = False
+        self._notes: list[CatalogNote] = []
+        self._delay_assumed: set[SeriesId] = set()
 
     async def __call__(self, since: Millis, until: Millis) -> list[Listing]:
         """Every window that ends after `since` and starts before `until`, in order of start, each followed by its
@@ -121,7 +129,7 @@ class Catalog:
         found = over + [self._entries(read) for read in sorted(reads, key=lambda read: read.window.start)]
         return [entry for entries in sorted(found, key=_start) for entry in entries]
 
-    def take_notes(self) -> list[str]:
+    def take_notes(self) -> list[CatalogNote]:
         """Since they were last taken: terms that are unknown or new, windows that are missing."""
         notes, self._notes = self._notes, []
         return notes
@@ -272,27 +280,31 @@ class Catalog:
             self._tell(window, f"{what}; served otherwise than before: {changes}" if changes else what)
             return
         if changes:
-            self._tell(window, f"is served otherwise than the windows before: {changes}")
+            self._tell(window, f"is served otherwise than the windows before: {changes}", Severity.WARNING)
         if served is not None:
             self._usual[window.series] = served
 
     def _note_delay(self, market: Market, clob: ClobTerms) -> None:
-        if clob.taker_delay_ms is None and not self._told_delay:
-            self._told_delay = True
+        """Once for each series, and again where the venue had said how long in the meantime: it is traded all the same,
+        by the delay last known."""
+        series = market.series
+        if clob.taker_delay_ms is not None:
+            self._delay_assumed.discard(series)
+        elif series not in self._delay_assumed:
+            self._delay_assumed.add(series)
             assumed = f"{self.plan.taker_delay_ms} ms are assumed"
-            self._note(f"{market.id} holds takers' orders back and does not say how long: {assumed}")
+            self._note(Severity.WARNING, f"{series} holds takers' orders back and does not say how long: {assumed}")
 
-    def _tell(self, window: Window, text: str) -> None:
+    def _tell(self, window: Window, text: str, severity: Severity = Severity.ERROR) -> None:
         """Once for each window, unless it changes."""
         known = self._remember(window)
         if known.told != text:
             known.told = text
-            self._note(f"{window.slug} {text}")
+            self._note(severity, f"{window.slug} {text}")
 
-    def _note(self, text: str) -> None:
-        logger.bind(action="catalog").error("{}", text)
+    def _note(self, severity: Severity, text: str) -> None:
         if len(self._notes) < NOTES_KEPT:
-            self._notes.append(text)
+            self._notes.append(CatalogNote(severity, text))
 
 
 def _parts(series: str) -> tuple[str, str]:

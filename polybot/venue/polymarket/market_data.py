@@ -1,11 +1,13 @@
 """Puts live market data together from its parts: which hosts, which series, how many sockets, which prices."""
 
+import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
 from polybot.clock import Clock
+from polybot.domain.events import Severity
 from polybot.domain.ids import MarketId
 from polybot.domain.markets import MarketState
 from polybot.venue.polymarket.book_check import BookCheck, CheckTerms
@@ -27,6 +29,9 @@ from polybot.venue.polymarket.stream import MARKET_URL, MarketStream, Tap
 GAMMA_URL = "https://gamma-api.polymarket.com"
 CLOB_URL = "https://clob.polymarket.com"
 SOCKETS_MAX = 2
+NOTES_S = 0.5
+Note = Callable[[Severity, str, str], Awaitable[None]]
+"""Tells people: how bad, which part, in words."""
 
 
 class DataHosts(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,10 +57,17 @@ class DataTerms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LiveData(msgspec.Struct, frozen=True):
-    """The feed, and the catalogue in it, whose notes somebody should read (`take_notes`). Closed with the feed."""
+    """The feed, and the catalogue in it. Closed with the feed."""
 
     feed: LiveFeed
     catalog: Catalog
+
+    async def tell_notes(self, note: Note) -> None:
+        """For ever, beside the feed: what the catalogue finds that people should know of."""
+        while True:
+            for found in self.catalog.take_notes():
+                await note(found.severity, "catalog", found.text)
+            await asyncio.sleep(NOTES_S)
 
 
 def live_data(

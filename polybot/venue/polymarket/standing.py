@@ -44,9 +44,7 @@ class Standing:
             return ""
         return f"{self._paused}, for {self._until_s - now_s:.0f} s more"
 
-    def pause(
-        self, at: Millis, now_s: float, text: str, retry_after_s: float | None, *, post_only_taken: bool
-    ) -> None:
+    def pause(self, at: Millis, now_s: float, text: str, retry_after_s: float | None, *, post_only_taken: bool) -> None:
         wait_s = self._pause_s if retry_after_s is None else retry_after_s
         self._pause_s = min(2 * self._pause_s, PAUSE_S_MAX)
         self._paused, self._until_s, self._post_only = text, now_s + wait_s, post_only_taken

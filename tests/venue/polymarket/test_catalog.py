@@ -5,14 +5,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from polybot.domain.errors import BadInput
-from polybot.domain.events import MarketListed, MarketResolved
+from polybot.domain.events import MarketListed, MarketResolved, Severity
 from polybot.domain.market import Market
 from polybot.domain.units import UNIT, Millis, Price
 from polybot.risk.known_terms import knows_rules, unknown_terms
 from polybot.venue.base import VenueBusy, VenueUnavailable
-from polybot.venue.polymarket.catalog import Catalog, CatalogPlan
+from polybot.venue.polymarket.catalog import Catalog, CatalogNote, CatalogPlan
 from polybot.venue.polymarket.rest import Rest
 from tests.venue.polymarket.gamma import START_S, HandGamma, hand_gamma, slug_of
 
@@ -79,13 +80,39 @@ async def test_the_terms_are_the_engines_where_it_serves_them() -> None:
         assert found.catalog.take_notes() == []
 
 
-async def test_a_taker_delay_of_unserved_length_is_assumed_and_told_once() -> None:
+async def test_a_taker_delay_of_unserved_length_is_assumed_and_told_once_for_each_series() -> None:
+    async with shelf("BTC-15m", "ETH-15m") as found:
+        for asset in ("btc", "eth"):
+            found.gamma.serve(0, asset)
+            found.gamma.serve(1, asset)
+        assert {market.taker_delay_ms for market in await found.markets()} == {150}
+        notes = found.catalog.take_notes()
+        assert {note.severity for note in notes} == {Severity.WARNING}  # what is assumed is traded on
+        assert sorted(note.text for note in notes) == [
+            f"{series} holds takers' orders back and does not say how long: 150 ms are assumed"
+            for series in ("BTC-15m", "ETH-15m")
+        ]
+
+
+async def test_a_taker_delay_whose_length_is_served_no_more_is_told_again() -> None:
+    async with shelf() as found:
+        for number, delay in enumerate((None, 250, None)):
+            slug = found.gamma.serve(number)
+            found.gamma.clob[found.gamma.market(slug)["conditionId"]]["taker_delay_ms"] = delay
+        for number, told in enumerate((1, 0, 1)):
+            await found.read(START + number * 900_000, START + number * 900_000 + 1)
+            assert len(found.catalog.take_notes()) == told
+
+
+async def test_what_the_catalogue_notes_is_said_by_whoever_reads_the_notes_alone() -> None:
+    logged: list[str] = []
+    sink = logger.add(lambda line: logged.append(str(line)))
     async with shelf() as found:
         found.gamma.serve(0)
-        found.gamma.serve(1)
-        assert [market.taker_delay_ms for market in await found.markets()] == [150, 150]
-        (note,) = found.catalog.take_notes()
-        assert "does not say how long: 150 ms are assumed" in note
+        await found.read(until=START + 1)
+        assert found.catalog.take_notes()
+    logger.remove(sink)
+    assert logged == []
 
 
 async def test_a_market_without_a_delay_has_none() -> None:
@@ -129,8 +156,9 @@ async def test_unknown_terms_are_listed_never_tradable_and_told_with_what_differ
         assert (knows_rules(known), knows_rules(strange)) == (True, False)
         assert unknown_terms(strange)
         (note,) = found.catalog.take_notes()
-        assert note.startswith(f"{slug_of(1)} is not traded, unknown: ")
-        assert says in note
+        assert note.severity is Severity.ERROR
+        assert note.text.startswith(f"{slug_of(1)} is not traded, unknown: ")
+        assert says in note.text
         await found.read()
         assert found.catalog.take_notes() == []
 
@@ -151,9 +179,8 @@ async def test_known_terms_that_change_from_window_to_window_are_told_and_traded
         found.gamma.clob[found.gamma.market(slug)["conditionId"]]["fd"]["r"] = 0.08
         _, market = await found.markets()
         assert (market.fees.rate, knows_rules(market)) == (80_000, True)
-        assert any(
-            "served otherwise than the windows before: feeSchedule" in note for note in found.catalog.take_notes()
-        )
+        told = [note for note in found.catalog.take_notes() if "than the windows before: feeSchedule" in note.text]
+        assert [note.severity for note in told] == [Severity.WARNING]
 
 
 @pytest.mark.parametrize(("prices", "payout"), [('["1", "0"]', UNIT), ('["0", "1"]', 0), ('["0.5", "0.5"]', UNIT // 2)])
@@ -214,11 +241,11 @@ async def test_a_window_that_is_nowhere_is_told_when_it_is_due_and_not_before() 
     async with shelf() as found:
         found.gamma.serve(0)
         await found.read(until=START + 2_700_000)
-        assert [note for note in found.catalog.take_notes() if "not in the catalogue" in note] == []
+        assert [note for note in found.catalog.take_notes() if "not in the catalogue" in note.text] == []
         found.clock.now = START + 400_000
         await found.read(until=START + 2_700_000)
         await found.read(until=START + 2_700_000)
-        assert found.catalog.take_notes() == [f"{slug_of(1)} is not in the catalogue"]
+        assert found.catalog.take_notes() == [CatalogNote(Severity.ERROR, f"{slug_of(1)} is not in the catalogue")]
 
 
 async def test_one_window_that_cannot_be_read_does_not_cost_the_others() -> None:

@@ -276,7 +276,7 @@ async def test_a_pause_lasts_as_long_as_the_venue_says_though_the_floors_time_is
         with pytest.raises(VenueBusy):
             await venue.place(approved(an_intent(1)), NOW)
         venue._clock.hours += 1
-        with pytest.raises(VenueBusy, match="7[89] s more"):
+        with pytest.raises(VenueBusy, match=r"7[89] s more"):
             await venue.place(approved(an_intent(2)), NOW)
         assert len(desk.sent) == 1
 
