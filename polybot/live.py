@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,14 @@ from polybot.circuit import CircuitSnapshot
 from polybot.clock import Clock, SteadyClock, SystemClock
 from polybot.domain.errors import BadInput
 from polybot.domain.events import MarketEvent
+from polybot.domain.markets import Markets
 from polybot.domain.snapshot import market_events
 from polybot.domain.units import Millis
 from polybot.floor.dispatch import Dispatcher
 from polybot.floor.feed_in import FeedIn
 from polybot.floor.feed_watch import WatchTerms
 from polybot.floor.feeder import Feeder
-from polybot.floor.status import AccountStatus, FeedHealth
+from polybot.floor.status import AccountStatus, FeedHealth, PriceStatus, SourceStatus
 from polybot.house import House, Play
 from polybot.live_account import price_key
 from polybot.recovery import Recovered
@@ -29,12 +30,18 @@ from polybot.storage.recorder import Recorder, RecorderTerms
 from polybot.venue.base import MarketFeed, Venue, VenueBusy, VenueUnavailable
 from polybot.venue.paper import PaperVenue
 from polybot.venue.polymarket.catalog import CatalogPlan
+from polybot.venue.polymarket.live_feed import LiveFeed
 from polybot.venue.polymarket.loopback import data_hosts_of
 from polybot.venue.polymarket.market_data import DataHosts, DataTerms, live_data
+from polybot.venue.polymarket.prices import PriceTerms
 from polybot.venue.polymarket.rest import Rest
 
 if TYPE_CHECKING:
     from polybot.live_trading import LiveTrading
+
+
+PRICE_AGE_MS_MAX = round(PriceTerms().stopped_s * 1000)
+"""An older reference price is shown as stale: its socket takes the source for stopped, and is made anew."""
 
 
 class LiveWorld:
@@ -50,6 +57,8 @@ class LiveWorld:
         self.name = f"live {where}" if settings.mode == "live" else where
         """A run on paper never goes on with real money, nor the other way round."""
         self._feeder: Feeder | None = None
+        self._live: LiveFeed | None = None
+        self._markets = Markets()
         self._clock: SteadyClock | None = None
         self._trading: LiveTrading | None = None
         self._stack: AsyncExitStack | None = None
@@ -71,7 +80,7 @@ class LiveWorld:
     def wire(self, house: House) -> None:
         settings, clock = self._settings, self._clock
         assert clock is not None, "open comes first"
-        chance = random.Random(settings.seed)
+        chance, self._markets = random.Random(settings.seed), house.room.markets
         feed = self._feed(house, clock, chance)
         self._feeder = Feeder(
             feed, house.dispatcher, clock, chance, watch=watch_terms(settings.feed), clock_notes=clock.take_notes
@@ -87,8 +96,9 @@ class LiveWorld:
             assert settings.redis_url is not None, "the settings require it"
             return FeedIn(FeedLine(settings.redis_url), clock)
         tap = recorder.frame if recorder is not None else None
-        live = live_data(data_terms(settings), clock, chance, house.room.markets.by_id.get, tap=tap)
+        live = live_data(data_terms(settings), clock, chance, self._markets.by_id.get, tap=tap)
         house.beside(lambda: live.tell_notes(house.dispatcher.note))
+        self._live = live.feed
         return live.feed
 
     def _recorder(self, house: House, clock: Clock) -> Recorder | None:
@@ -132,7 +142,30 @@ class LiveWorld:
         return self._trading.status() if self._trading is not None else None
 
     def feed(self) -> FeedHealth | None:
-        return self._feeder.health() if self._feeder is not None else None
+        if self._feeder is None or self._clock is None:
+            return None
+        return feed_health(self._feeder, self._markets, self._live, self._clock.now_ms())
+
+
+# -- how the data is ---------------------------------------------------------------------------------------------------
+
+
+def feed_health(feeder: Feeder, markets: Markets, live: LiveFeed | None, now: Millis) -> FeedHealth:
+    """`live` None: a feed process has the venue's sockets, and passes on what they say."""
+    health = live.health() if live is not None else None
+    return msgspec.structs.replace(
+        feeder.health(),
+        prices=tuple(price_ages(markets, now)),
+        sources=None if health is None else msgspec.convert(health, SourceStatus, from_attributes=True),
+    )
+
+
+def price_ages(markets: Markets, now: Millis) -> Iterator[PriceStatus]:
+    """Of every reference price that was ever heard, by asset and source: one that stopped stays, and grows old."""
+    for asset, sources in sorted(markets.references.items()):
+        for source, price in sorted(sources.items()):
+            age_ms = now - price.at
+            yield PriceStatus(asset=asset, source=source, age_ms=age_ms, stale=age_ms > PRICE_AGE_MS_MAX)
 
 
 # -- the loopback exchange's time --------------------------------------------------------------------------------------

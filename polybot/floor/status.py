@@ -147,10 +147,61 @@ class LeadStatus(msgspec.Struct, frozen=True, kw_only=True):
     standby: bool
 
 
+class PriceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The last reference price of an asset from one source: `age_ms` by its own date, `stale` where that is too old."""
+
+    asset: str
+    source: str
+    age_ms: int
+    stale: bool
+
+
+class PriceSocketStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One price socket. Counts are since the start: `lost` by the server's numbers, `repeated` not newer than the last,
+    `future` dated ahead of our clock. `trouble`: why it was last made anew."""
+
+    name: str
+    connected: bool
+    reconnects: int
+    unreadable: int
+    lost: int
+    repeated: int
+    future: int
+    trouble: str
+
+
+class BookCheckStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Books compared with those served over REST, counted by what came of it (venue/polymarket/book_check.py)."""
+
+    equal: int
+    contradicted: int
+    disbelieved: int
+    stale: int
+    unclear: int
+    unreadable: int
+    failed: int
+
+
+class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The venue's own sockets. Counts are since the start; `merged`: repetitions of one market socket by the other.
+
+    `check` None: books are not compared.
+    """
+
+    sockets: int
+    sockets_up: int
+    socket_reconnects: int
+    unreadable: int
+    merged: int
+    early_results: int
+    price_sockets: tuple[PriceSocketStatus, ...]
+    check: BookCheckStatus | None
+
+
 class FeedHealth(msgspec.Struct, frozen=True, kw_only=True):
     """The feed at one moment. Counts are since the start; `silent_ms` and `late_ms` None before the first event.
 
-    `outage_since` is when data stopped, None while it flows.
+    `outage_since` is when data stopped, None while it flows. `sources` None: a feed process has them (POLYBOT_ROLE).
     """
 
     connected: bool
@@ -165,6 +216,8 @@ class FeedHealth(msgspec.Struct, frozen=True, kw_only=True):
     stale: int
     future: int
     contradicted: int
+    prices: tuple[PriceStatus, ...] = ()
+    sources: SourceStatus | None = None
 
 
 class AccountStatus(msgspec.Struct, frozen=True, kw_only=True):

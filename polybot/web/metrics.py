@@ -4,19 +4,19 @@ Amounts leave as floats because that is all the format has; nothing here is read
 series, outcomes, stores and breakers, never a market or an order, of which there is a new one every few minutes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from polybot.circuit import CircuitState
+from polybot.circuit import CircuitSnapshot, CircuitState
 from polybot.domain.events import AgentState
 from polybot.domain.ids import SeriesId
 from polybot.domain.units import UNIT
 from polybot.floor.status import FloorStatus, LoopHealth, MarketStatus, StatusSource, StoreState
-
-Labelled = Iterable[tuple[tuple[str, ...], float | None]]
+from polybot.web.families import counter, gauge
+from polybot.web.feed_metrics import feed_metrics
 
 
 def metrics_registry(source: StatusSource) -> CollectorRegistry:
@@ -37,7 +37,9 @@ class FloorCollector(Collector):
         yield from _agents(status)
         yield from _books(status)
         yield from _stores(status)
-        yield from _circuits(status)
+        yield from circuits(status.circuits)
+        if status.feed is not None:
+            yield from feed_metrics(status.feed)
         if status.loop is not None:
             yield from _loop(status.loop)
 
@@ -68,7 +70,7 @@ def _floor(status: FloorStatus) -> Iterator[Metric]:
         )
     # Two breakers of one kind in one scope are one label set, and Prometheus refuses a set that comes twice.
     paused = sorted({(pause.scope, pause.breaker) for pause in status.paused})
-    yield _gauge(
+    yield gauge(
         "polybot_paused", "1 for every open breaker.", ["scope", "breaker"], [(labels, 1.0) for labels in paused]
     )
     yield GaugeMetricFamily("polybot_paused_count", "Open breakers.", value=len(status.paused))
@@ -76,28 +78,26 @@ def _floor(status: FloorStatus) -> Iterator[Metric]:
 
 def _agents(status: FloorStatus) -> Iterator[Metric]:
     agents = [((agent.id,), agent) for agent in status.agents]
-    yield _gauge(
+    yield gauge(
         "polybot_agent_state",
         "1 for the state the agent is in, 0 for the others.",
         ["agent", "role", "state"],
         [((a.id, a.role, state.value), float(a.state is state)) for a in status.agents for state in AgentState],
     )
-    yield _gauge(
+    yield gauge(
         "polybot_agent_beat_age_seconds",
         "Seconds since the agent last made progress.",
         ["agent"],
         [(key, agent.last_beat_age_s) for key, agent in agents],
     )
-    yield _counter("polybot_agent_restarts", "Restarts.", ["agent"], [(k, a.restarts) for k, a in agents])
-    yield _counter("polybot_agent_trades", "Trades made.", ["agent"], [(k, a.trades) for k, a in agents])
-    yield _counter("polybot_agent_wins", "Trades won.", ["agent"], [(k, a.wins) for k, a in agents])
-    yield _gauge(
-        "polybot_agent_win_ratio", "Wins over settled trades.", ["agent"], [(k, a.win_rate) for k, a in agents]
-    )
-    yield _gauge("polybot_agent_pnl_dollars", "Profit and loss.", ["agent"], [(k, a.pnl / UNIT) for k, a in agents])
-    yield _gauge("polybot_agent_fees_dollars", "Fees paid.", ["agent"], [(k, a.fees / UNIT) for k, a in agents])
-    yield _gauge("polybot_agent_equity_dollars", "Equity.", ["agent"], [(k, a.equity / UNIT) for k, a in agents])
-    yield _gauge("polybot_agent_exposure_dollars", "Open cost.", ["agent"], [(k, a.exposure / UNIT) for k, a in agents])
+    yield counter("polybot_agent_restarts", "Restarts.", ["agent"], [(k, a.restarts) for k, a in agents])
+    yield counter("polybot_agent_trades", "Trades made.", ["agent"], [(k, a.trades) for k, a in agents])
+    yield counter("polybot_agent_wins", "Trades won.", ["agent"], [(k, a.wins) for k, a in agents])
+    yield gauge("polybot_agent_win_ratio", "Wins over settled trades.", ["agent"], [(k, a.win_rate) for k, a in agents])
+    yield gauge("polybot_agent_pnl_dollars", "Profit and loss.", ["agent"], [(k, a.pnl / UNIT) for k, a in agents])
+    yield gauge("polybot_agent_fees_dollars", "Fees paid.", ["agent"], [(k, a.fees / UNIT) for k, a in agents])
+    yield gauge("polybot_agent_equity_dollars", "Equity.", ["agent"], [(k, a.equity / UNIT) for k, a in agents])
+    yield gauge("polybot_agent_exposure_dollars", "Open cost.", ["agent"], [(k, a.exposure / UNIT) for k, a in agents])
 
 
 def _books(status: FloorStatus) -> Iterator[Metric]:
@@ -106,13 +106,13 @@ def _books(status: FloorStatus) -> Iterator[Metric]:
         for market in current_markets(status.markets)
         for name, quote in (("up", market.up), ("down", market.down))
     ]
-    yield _gauge(
+    yield gauge(
         "polybot_book_age_seconds",
         "Market time since the venue last spoke about the book of the series' current window.",
         ["series", "outcome"],
         [(key, None if quote.book_age_ms is None else quote.book_age_ms / 1000) for key, quote in rows],
     )
-    yield _gauge(
+    yield gauge(
         "polybot_book_state",
         "1 for the state the current window's book is in.",
         ["series", "outcome", "state"],
@@ -122,13 +122,13 @@ def _books(status: FloorStatus) -> Iterator[Metric]:
 
 def _stores(status: FloorStatus) -> Iterator[Metric]:
     stores = (("database", status.database), ("redis", status.redis), ("journal", status.journal))
-    yield _gauge(
+    yield gauge(
         "polybot_store_state",
         "1 for the state the store is in, 0 for the others.",
         ["store", "state"],
         [((name, state.value), float(store.state is state)) for name, store in stores for state in StoreState],
     )
-    yield _gauge(
+    yield gauge(
         "polybot_store_lag_rows",
         "Facts journaled that the store does not have yet.",
         ["store"],
@@ -136,24 +136,24 @@ def _stores(status: FloorStatus) -> Iterator[Metric]:
     )
 
 
-def _circuits(status: FloorStatus) -> Iterator[Metric]:
-    yield _gauge(
+def circuits(seen: Sequence[CircuitSnapshot]) -> Iterator[Metric]:
+    yield gauge(
         "polybot_circuit_state",
         "1 for the state the breaker on an outside dependency is in, 0 for the others.",
         ["circuit", "state"],
-        [((c.name, state.value), float(c.state is state)) for c in status.circuits for state in CircuitState],
+        [((c.name, state.value), float(c.state is state)) for c in seen for state in CircuitState],
     )
-    yield _counter(
+    yield counter(
         "polybot_circuit_trips",
         "Times it opened after having been closed.",
         ["circuit"],
-        [((circuit.name,), circuit.trips) for circuit in status.circuits],
+        [((circuit.name,), circuit.trips) for circuit in seen],
     )
-    yield _gauge(
+    yield gauge(
         "polybot_circuit_failure_ratio",
         "Failed calls over all calls of its window.",
         ["circuit"],
-        [((circuit.name,), circuit.error_rate) for circuit in status.circuits],
+        [((circuit.name,), circuit.error_rate) for circuit in seen],
     )
 
 
@@ -174,19 +174,3 @@ def current_markets(markets: Iterable[MarketStatus]) -> list[MarketStatus]:
         if known is None or known.seconds_left <= 0:
             current[market.series] = market
     return list(current.values())
-
-
-def _gauge(name: str, text: str, labels: list[str], samples: Labelled) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for values, sample in samples:
-        if sample is not None:
-            family.add_metric(values, sample)
-    return family
-
-
-def _counter(name: str, text: str, labels: list[str], samples: Labelled) -> Metric:
-    family = CounterMetricFamily(name, text, labels=labels)
-    for values, sample in samples:
-        if sample is not None:
-            family.add_metric(values, sample)
-    return family

@@ -13,7 +13,16 @@ from polybot.domain.book import BookState
 from polybot.domain.errors import BadInput, PolybotError
 from polybot.domain.events import AgentState
 from polybot.domain.units import UNIT, Price
-from polybot.floor.status import AgentStatus, FloorStatus, MarketStatus, QuoteStatus, StoreState, StoreStatus, TradeLine
+from polybot.floor.status import (
+    AgentStatus,
+    FloorStatus,
+    MarketStatus,
+    PriceStatus,
+    QuoteStatus,
+    StoreState,
+    StoreStatus,
+    TradeLine,
+)
 from polybot.web.json_form import from_json, utc_text
 
 FETCH_SECONDS_MAX = 10.0
@@ -225,7 +234,18 @@ def _stores(status: FloorStatus) -> Text:
             text.append(f"breaker on {printable(circuit.name)} ")
             text.append(circuit.state, "bold yellow")
             text.append(f", {circuit.failures} failures in a row   ")
+    if status.feed is not None:
+        text.append_text(_prices(status.feed.prices))
     return text
+
+
+def _prices(prices: tuple[PriceStatus, ...]) -> Text:
+    if not prices:
+        return Text("no reference price yet", "yellow")
+    ages = [f"{price.asset} {price.source} {price.age_ms / 1000:.1f} s" for price in prices if price.stale]
+    if ages:
+        return Text(f"stale reference prices: {printable(', '.join(ages))}", "bold red")
+    return Text(f"reference prices {len(prices)}, the oldest {max(price.age_ms for price in prices) / 1000:.1f} s")
 
 
 def _store_note(store: StoreStatus) -> str:

@@ -64,6 +64,20 @@ def test_windows_roll_and_books_flow_without_any_credentials(lived: tuple[Path, 
     assert "Traceback" not in service.log
 
 
+def test_health_says_how_old_each_reference_price_is_and_how_the_sockets_are(
+    lived: tuple[Path, Service, dict[str, object]],
+) -> None:
+    _, _, health = lived
+    feed = health["feed"]
+    assert isinstance(feed, dict)
+    assert {"BTC", "ETH"} == {price["asset"] for price in feed["prices"]}
+    assert "rtds-chainlink" in {price["source"] for price in feed["prices"]}
+    assert all(type(price["age_ms"]) is int for price in feed["prices"])
+    assert (feed["sources"]["sockets"], feed["sources"]["sockets_up"]) == (1, 1)
+    assert [socket["name"] for socket in feed["sources"]["price_sockets"]] == ["rtds"]
+    assert feed["sources"]["check"]["contradicted"] == 0
+
+
 def test_what_the_catalogue_assumes_is_one_warning_for_each_series(
     lived: tuple[Path, Service, dict[str, object]],
 ) -> None:

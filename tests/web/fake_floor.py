@@ -14,15 +14,20 @@ from polybot.domain.market import Outcome
 from polybot.domain.units import Millis, Money, Price, Shares, parse_units
 from polybot.floor.status import (
     AgentStatus,
+    BookCheckStatus,
     EquityPoint,
     EventLine,
+    FeedHealth,
     FloorStatus,
     LeadStatus,
     LoopHealth,
     MarketStatus,
     MetricsLine,
     PauseStatus,
+    PriceSocketStatus,
+    PriceStatus,
     QuoteStatus,
+    SourceStatus,
     StoreState,
     StoreStatus,
     StoreUnavailable,
@@ -146,6 +151,27 @@ def a_status(**changes: Any) -> FloorStatus:
         leadership=LeadStatus(footing="firm", epoch=7, holder="desk:1", standby=True),
     )
     return msgspec.structs.replace(status, **changes)
+
+
+def a_feed(*, price_age_ms: int = 800, **changes: Any) -> FeedHealth:
+    """Live data by one market socket, and prices of two sources by one price socket; the second has the given age."""
+    rtds = PriceSocketStatus(
+        name="rtds", connected=True, reconnects=2, unreadable=0, lost=0, repeated=7, future=0, trouble="closed"
+    )
+    check = BookCheckStatus(equal=40, contradicted=1, disbelieved=0, stale=2, unclear=3, unreadable=0, failed=4)
+    sources = SourceStatus(
+        sockets=2, sockets_up=1, socket_reconnects=3, unreadable=5, merged=99, early_results=1,
+        price_sockets=(rtds,), check=check,
+    )  # fmt: skip
+    prices = tuple(
+        PriceStatus(asset="BTC", source=source, age_ms=age_ms, stale=age_ms > 30_000)
+        for source, age_ms in (("rtds-binance", 300), ("rtds-chainlink", price_age_ms))
+    )
+    feed = FeedHealth(
+        connected=True, outage_since=None, silent_ms=120, late_ms=40, followed=4, reconnects=1, refreshes=12,
+        duplicates=6, late=0, stale=0, future=0, contradicted=2, prices=prices, sources=sources,
+    )  # fmt: skip
+    return msgspec.structs.replace(feed, **changes)
 
 
 class FakeFloor:

@@ -5,7 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from polybot.domain.units import Millis
 from polybot.web.metrics import current_markets
-from tests.web.fake_floor import PAUSE, FakeFloor, a_market, an_agent
+from tests.web.fake_floor import PAUSE, START, FakeFloor, a_feed, a_market, an_agent
 
 
 async def scrape(ask: ClientSession) -> dict[tuple[str, frozenset], float]:
@@ -71,6 +71,27 @@ async def test_the_loops_stalls_are_counted_and_absent_where_nobody_watches(ask:
     assert figure(figures, "polybot_loop_standstills_total") == 1
     floor.change(loop=None)
     assert figure(await scrape(ask), "polybot_loop_stalls_total") is None
+
+
+async def test_live_data_has_its_figures_and_a_tape_none(ask: ClientSession, floor: FakeFloor):
+    assert figure(await scrape(ask), "polybot_feed_up") is None
+    floor.change(feed=a_feed(price_age_ms=45_000))
+    figures = await scrape(ask)
+    assert figure(figures, "polybot_feed_up") == 1
+    assert figure(figures, "polybot_feed_silent_seconds") == 0.12
+    assert figure(figures, "polybot_feed_oddities_total", kind="duplicates") == 6
+    assert figure(figures, "polybot_reference_price_age_seconds", asset="BTC", source="rtds-chainlink") == 45
+    assert figure(figures, "polybot_market_sockets_up") == 1
+    assert figure(figures, "polybot_price_socket_up", socket="rtds") == 1
+    assert figure(figures, "polybot_price_socket_oddities_total", socket="rtds", kind="repeated") == 7
+    assert figure(figures, "polybot_book_checks_total", result="contradicted") == 1
+
+
+async def test_data_that_stopped_is_no_feed_that_is_up(ask: ClientSession, floor: FakeFloor):
+    floor.change(feed=a_feed(outage_since=START, silent_ms=None, sources=None, prices=()))
+    figures = await scrape(ask)
+    assert figure(figures, "polybot_feed_up") == 0
+    assert figure(figures, "polybot_feed_silent_seconds") is None
 
 
 async def test_a_pause_shows_and_twice_the_same_does_not_break_the_scrape(ask: ClientSession, floor: FakeFloor):

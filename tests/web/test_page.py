@@ -10,7 +10,7 @@ import pytest
 from polybot.domain.units import Millis
 from polybot.floor.status import LeadStatus, StoreState, StoreStatus
 from polybot.web.server import WebServer, create_app, serve
-from tests.web.fake_floor import PAUSE, FakeFloor, a_status, a_trade, an_agent, money
+from tests.web.fake_floor import PAUSE, FakeFloor, a_feed, a_status, a_trade, an_agent, money
 
 playwright_api = pytest.importorskip("playwright.async_api", reason="playwright is not installed (polybot[dev])")
 
@@ -75,6 +75,17 @@ async def test_it_shows_the_floor_its_agents_markets_and_trades(page):
     await wait_for_text(page, "#stores", "leadership firm, epoch 7, a standby is ready")
     await wait_for_text(page, "#fitness", "redis is down; the floor keeps its facts in the journal")
     assert await page.locator("#curve path.line").count() == 1
+    assert page.problems == []
+
+
+async def test_a_stale_reference_price_is_said_at_the_top_and_every_age_at_the_foot(page, floor: FakeFloor):
+    floor.change(feed=a_feed())
+    await wait_for_text(page, "#stores", "2 reference prices, the oldest 0.8 s")
+    floor.change(feed=a_feed(price_age_ms=45_000))
+    await wait_for_text(page, "#fit-reasons", "the BTC price of rtds-chainlink is 45 s old")
+    assert "warn" in (await page.get_attribute("#fitness", "class"))
+    ages = await page.locator("#stores [title*=rtds]").get_attribute("title")
+    assert ages == "BTC rtds-binance 0.3 s\nBTC rtds-chainlink 45 s"
     assert page.problems == []
 
 

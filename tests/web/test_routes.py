@@ -1,6 +1,7 @@
 """Each address, asked over a real socket."""
 
 import json
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession
@@ -8,7 +9,7 @@ from aiohttp import ClientSession
 from polybot.floor.status import FloorStatus
 from polybot.web import routes
 from polybot.web.json_form import from_json
-from tests.web.fake_floor import PAUSE, FakeFloor, a_status
+from tests.web.fake_floor import PAUSE, FakeFloor, a_feed, a_status
 
 
 async def read(ask: ClientSession, path: str, status: int = 200):
@@ -49,9 +50,25 @@ async def test_health_is_503_with_the_reasons_when_not_fit(ask: ClientSession, f
     assert health["paused"][0]["breaker"] == "daily_loss"
 
 
-async def test_the_status_is_the_whole_floor(ask: ClientSession):
+async def test_health_of_live_data_has_the_age_of_each_price_the_sockets_and_the_check(
+    ask: ClientSession, floor: FakeFloor
+):
+    floor.change(feed=a_feed(price_age_ms=45_000))
+    feed = (await read(ask, "/health"))["feed"]
+    assert feed["prices"] == [
+        {"asset": "BTC", "source": "rtds-binance", "age_ms": 300, "stale": False},
+        {"asset": "BTC", "source": "rtds-chainlink", "age_ms": 45_000, "stale": True},
+    ]
+    assert (feed["sources"]["sockets"], feed["sources"]["sockets_up"]) == (2, 1)
+    assert feed["sources"]["price_sockets"][0]["name"] == "rtds"
+    assert feed["sources"]["check"]["contradicted"] == 1
+
+
+@pytest.mark.parametrize("changes", [{}, {"feed": a_feed()}], ids=["on a tape", "on live data"])
+async def test_the_status_is_the_whole_floor(ask: ClientSession, floor: FakeFloor, changes: dict[str, Any]):
+    floor.change(**changes)
     async with ask.get("/api/status") as answer:
-        assert from_json(await answer.read(), FloorStatus) == a_status()
+        assert from_json(await answer.read(), FloorStatus) == a_status(**changes)
 
 
 async def test_agents_and_markets_have_addresses_of_their_own(ask: ClientSession):

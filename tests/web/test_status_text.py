@@ -9,12 +9,12 @@ from aiohttp import web
 from rich.console import Console
 
 from polybot.domain.units import Millis
-from polybot.floor.status import FloorStatus, LeadStatus
+from polybot.floor.status import FeedHealth, FloorStatus, LeadStatus
 from polybot.storage.candidate import StandbyStatus
 from polybot.web.server import WebServer, create_app, serve
 from polybot.web.standby import create_standby_app
 from polybot.web.status_text import FloorUnreachable, dollars, fetch_status, render_status
-from tests.web.fake_floor import PAUSE, FakeFloor, a_status, an_agent, money
+from tests.web.fake_floor import PAUSE, FakeFloor, a_feed, a_status, an_agent, money
 
 
 def lead(footing: str) -> LeadStatus:
@@ -118,6 +118,18 @@ def test_a_floor_that_sends_nothing_is_not_called_fit_to_trade(changes: dict[str
 def test_a_floor_that_trades_alone_or_with_one_agent_paused_is_fit_to_trade():
     assert "FIT TO TRADE" in drawn(a_status(leadership=lead("alone")))
     assert "FIT TO TRADE" in drawn(a_status(paused=(msgspec.structs.replace(PAUSE, scope="momentum"),)))
+
+
+@pytest.mark.parametrize(
+    ("feed", "said"),
+    [
+        (a_feed(), "reference prices 2, the oldest 0.8 s"),
+        (a_feed(price_age_ms=45_000), "stale reference prices: BTC rtds-chainlink 45.0 s"),
+        (a_feed(prices=()), "no reference price yet"),
+    ],
+)
+def test_live_data_says_how_old_its_reference_prices_are(feed: FeedHealth, said: str):
+    assert said in " ".join(drawn(a_status(feed=feed)).split())
 
 
 def test_text_from_outside_neither_colours_nor_moves_the_terminal():

@@ -59,7 +59,7 @@ class LiveHealth(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: int
     merged: int
     early_results: int
-    prices: list[PriceHealth]
+    price_sockets: list[PriceHealth]
     check: CheckCounts | None
 
 
@@ -112,7 +112,7 @@ class LiveFeed:
             unreadable=sum(lane.stream.unreadable for lane in self._lanes),
             merged=self._merger.dropped if self._merger is not None else 0,
             early_results=self._early_results,
-            prices=[socket.health() for socket in self._price_sockets],
+            price_sockets=[socket.health() for socket in self._price_sockets],
             check=self._check.counts if self._check is not None else None,
         )
 

@@ -87,9 +87,10 @@ function showFitness(status) {
   const pauses = status.paused.map(pause =>
     `${pause.scope} paused by ${pause.breaker}: ${pause.text} (until ${pause.until ? `${timeOf(pause.until)} UTC` : "a person resumes"})`);
   const away = ["database", "redis"].filter(name => status[name].state === "down").map(name => `${name} is down; the floor keeps its facts in the journal (more below)`);
-  byId("fitness").className = `banner ${!status.fit ? "bad" : pauses.length || away.length ? "warn" : "good"}`;
+  const old = stalePrices(status).map(price => `the ${price.asset} price of ${price.source} is ${spanOf(price.age_ms / 1000)} old`);
+  byId("fitness").className = `banner ${!status.fit ? "bad" : pauses.length || away.length || old.length ? "warn" : "good"}`;
   setText("fit-text", fitnessOf(status));
-  setText("fit-reasons", [...status.reasons, ...pauses, ...away].join("; "));
+  setText("fit-reasons", [...status.reasons, ...pauses, ...away, ...old].join("; "));
 }
 
 /** Fit is who could trade; what keeps the whole floor from it all the same comes before it. */
@@ -206,6 +207,7 @@ function showStores(status) {
     part.textContent = `market data ${outage_since ? `away since ${timeOf(outage_since)} UTC` : flows}${reconnects ? `, made anew ${whole.format(reconnects)} times` : ""}`;
     parts.push(part);
   }
+  if (status.feed) parts.push(pricesPart(status));
   if (status.account) {
     const part = document.createElement("span"), { wallet, unpaid, troubles } = status.account;
     part.className = troubles.length ? "bad" : "";
@@ -216,6 +218,20 @@ function showStores(status) {
   byId("stores").replaceChildren(...parts);
   setText("run", `run ${status.run}, started ${status.started_at.slice(0, 10)} ${timeOf(status.started_at)} UTC, PolyBot ${status.version}`);
 }
+
+/** Reference prices in a word: how many, how old the oldest is, and which socket is away. All ages are in the title. */
+function pricesPart(status) {
+  const part = document.createElement("span"), { prices, sources } = status.feed;
+  const away = (sources?.price_sockets ?? []).filter(socket => !socket.connected);
+  const oldest = Math.max(...prices.map(price => price.age_ms)) / 1000;
+  const ages = prices.length ? `${whole.format(prices.length)} reference prices, the oldest ${spanOf(oldest)}` : "no reference price yet";
+  part.textContent = [ages, ...away.map(socket => `${socket.name} not connected${socket.trouble ? ` (${socket.trouble})` : ""}`)].join(", ");
+  part.title = prices.map(price => `${price.asset} ${price.source} ${spanOf(price.age_ms / 1000)}`).join("\n");
+  part.className = stalePrices(status).length ? "bad" : away.length || !prices.length ? "warn" : "";
+  return part;
+}
+
+function stalePrices(status) { return (status.feed?.prices ?? []).filter(price => price.stale); }
 
 // -- tables -----------------------------------------------------------------------------------------------------------
 

@@ -109,7 +109,7 @@ async def test_prices_of_both_sockets_come_with_their_sources() -> None:
         wanted = {"rtds-chainlink", "rtds-chainlink-twap60", "polybolt-chainlink-twap60", "polybolt-pyth"}
         await soon(lambda: wanted <= references.get("BTC", {}).keys())
         assert running.floor.of(ReferencePriced)
-        assert [price.trouble for price in running.data.feed.health().prices] == ["", ""]
+        assert [price.trouble for price in running.data.feed.health().price_sockets] == ["", ""]
 
 
 async def test_the_rest_books_and_ours_are_the_same() -> None:
@@ -137,7 +137,7 @@ async def test_every_frame_the_exchange_sends_is_understood() -> None:
         await soon(lambda: len(running.frames) > 20)
         health = running.data.feed.health()
         assert health.unreadable == 0
-        assert [price.unreadable for price in health.prices] == [0, 0]
+        assert [price.unreadable for price in health.price_sockets] == [0, 0]
         assert {socket for socket, _ in running.frames} >= {"market", "rtds", "polybolt"}
         assert not any(isinstance(event, Undecodable) for event in running.floor.events)
         notes = running.data.catalog.take_notes()

@@ -168,7 +168,7 @@ async def test_a_lost_price_socket_is_no_outage_of_the_market() -> None:
             await server.connections[-1].close()
             await asyncio.sleep(0.05)
         assert floor.feeder.health().outage_since is None
-        assert floor.feed.health().prices[0].reconnects >= 1
+        assert floor.feed.health().price_sockets[0].reconnects >= 1
         await soon(lambda: floor.is_verified)  # a book may be asked for again just now
 
 
