@@ -115,7 +115,10 @@ ROOMS = {
     ),
     "feeding": Room(
         "polybot.feeding",
-        ("domain", "floor", "live", "settings", "storage", "storage.tape", "venue.polymarket", *OUTER),
+        (
+            *("domain", "floor", "floor.status", "live", "page", "settings", "storage", "storage.tape"),
+            *("venue.polymarket", "web", *OUTER),
+        ),
     ),
     "recording": Room(
         "polybot.recording",
@@ -226,7 +229,7 @@ ROOMS = {
 
 # Every third-party library, and the rooms it may be seen in; "*" is every room that is not pure.
 LIBRARIES = {
-    "aiohttp": ("web", "venue.polymarket", "exchange", "bench"),  # bench: a market socket to measure with
+    "aiohttp": ("web", "venue.polymarket", "exchange", "bench", "page"),  # bench: a market socket to measure with
     "asyncpg": ("storage",),
     "backoff": ("storage", "venue.polymarket"),
     "eth_abi": ("exchange",),

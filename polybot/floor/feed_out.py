@@ -61,13 +61,19 @@ class LineOut(Protocol):
 
 
 class FeedOutStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Counted since the start: events `said` and `lost`. `speaking` False while the line is gone or another speaks."""
+    """Counted since the start: events `said` and `lost`. `speaking` False while the line is gone or another speaks, for
+    whose end this one `waits`."""
 
     speaking: bool
+    waits: bool
     said: int
     lost: int
     asked: int
     trouble: str | None
+
+
+class AnotherSpeaks(ConnectionError):
+    """The line is another feed's for now: two at once would contradict each other's numbers."""
 
 
 class FeedOut:
@@ -87,7 +93,7 @@ class FeedOut:
         self._catalog_is_new = True
         self._venue_asked: dict[MarketId, Millis] = {}
         self._said = self._lost = self._asked = 0
-        self._speaking = False
+        self._speaking = self._waits = False
         self._trouble: str | None = None
 
     def observe(self, event: MarketEvent) -> None:
@@ -98,7 +104,12 @@ class FeedOut:
 
     def status(self) -> FeedOutStatus:
         return FeedOutStatus(
-            speaking=self._speaking, said=self._said, lost=self._lost, asked=self._asked, trouble=self._trouble
+            speaking=self._speaking,
+            waits=self._waits,
+            said=self._said,
+            lost=self._lost,
+            asked=self._asked,
+            trouble=self._trouble,
         )
 
     async def run(self) -> None:
@@ -132,17 +143,17 @@ class FeedOut:
                 await self._speak()
                 failures = 0
             except ConnectionError as error:
-                self._speaking, self._trouble = False, str(error)
+                self._speaking, self._trouble, self._waits = False, str(error), isinstance(error, AnotherSpeaks)
                 self._give_up()
                 failures, claimed_at = failures + 1, float("-inf")
                 wait_s = growing_wait(failures, self._chance, first=RETRY_S_FIRST, most=RETRY_S_MAX)
                 await asyncio.sleep(wait_s)
 
     async def _claim(self) -> None:
-        """Raises ConnectionError while another feed speaks: two at once would contradict each other's numbers."""
+        """Raises AnotherSpeaks, and ConnectionError where the line is gone."""
         if not await self._line.claim(self.epoch):
-            raise ConnectionError("another feed speaks on this line; this one waits")
-        self._speaking, self._trouble = True, None
+            raise AnotherSpeaks("another feed speaks on this line; this one waits")
+        self._speaking, self._trouble, self._waits = True, None, False
         if self._catalog_is_new:
             self._catalog_is_new = False
             entries = [entry for story in self._catalog.values() for entry in story]

@@ -79,7 +79,7 @@ def _no_answer(base_url: str, error: Exception) -> str:
 
 
 class _Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """What a standby, or a floor that does not answer to a name, says instead of a status."""
+    """What a standby, a feed, or a floor that does not answer to a name, says instead of a status."""
 
     error: str
     state: str = ""
@@ -99,6 +99,8 @@ def _no_floor(base_url: str, code: int, content: bytes) -> str:
             f"a standby answers at {base_url}: {said.why}. It trades nothing and knows nothing of the run until it "
             "takes over; ask the floor that leads: `polybot status --url` with its page"
         )
+    if said.state == "feed":
+        return f"a feed answers at {base_url}, not a floor: it trades nothing; ask a floor with `polybot status --url`"
     return f"the floor at {base_url} refuses (HTTP {code}): {said.error}"
 
 

@@ -11,10 +11,12 @@ from rich.console import Console
 from polybot.domain.units import Millis
 from polybot.floor.status import FeedHealth, FloorStatus, LeadStatus
 from polybot.storage.candidate import StandbyStatus
+from polybot.web.feed import create_feed_app
 from polybot.web.server import WebServer, create_app, serve
 from polybot.web.standby import create_standby_app
 from polybot.web.status_text import FloorUnreachable, dollars, fetch_status, render_status
 from tests.web.fake_floor import PAUSE, FakeFloor, a_feed, a_status, an_agent, money
+from tests.web.test_feed import a_feed_status
 
 
 def lead(footing: str) -> LeadStatus:
@@ -69,6 +71,15 @@ async def test_a_standby_is_told_apart_from_a_floor_with_whom_it_waits_for():
             await fetch_status(standby.url)
     finally:
         await standby.close()
+
+
+async def test_a_feed_is_told_apart_from_a_floor():
+    feed = await serve(create_feed_app(a_feed_status), port=0)
+    try:
+        with pytest.raises(FloorUnreachable, match=f"a feed answers at {feed.url}, not a floor"):
+            await fetch_status(feed.url)
+    finally:
+        await feed.close()
 
 
 async def test_a_floor_that_does_not_answer_to_a_name_is_told_with_its_remedy(floor: FakeFloor):
