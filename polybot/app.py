@@ -102,7 +102,7 @@ async def run_floor(
         finished, reason = await house.run(world.play(house), stop, at_end=lambda: closing.begin("the agents"))
         if finished and settings.at_end == "hold":
             closing.done()
-            await _hold_page(board, stop, leadership)
+            await _hold_page(house, board, stop, leadership)
         closing.begin("PostgreSQL's catching up")
         await stores.drain()
         await leadership.release()
@@ -233,17 +233,23 @@ def _fence(house: House, leadership: Leadership) -> None:
     house.beside(lambda: leadership.watch(house.dispatcher.note))
 
 
-async def _hold_page(board: Board, stop: asyncio.Event, leadership: Leadership) -> None:
+async def _hold_page(house: House, board: Board, stop: asyncio.Event, leadership: Leadership) -> None:
     """Until stopped. Raises Deposed when another floor goes on with the account."""
     logger.bind(action="held").info("the tape is over; the page stays up until this is stopped")
     board.finished = True
-    stopping = asyncio.create_task(stop.wait(), name="hold")
+    assert house.kill_switch is not None, "it is fitted first"
+    kept = [
+        asyncio.create_task(stop.wait(), name="hold"),
+        asyncio.create_task(house.kill_switch.watch(), name="kill-switch"),  # `polybot stop` is answered still
+    ]
     try:
-        await asyncio.wait([stopping, leadership.task], return_when=asyncio.FIRST_COMPLETED)
-        if leadership.task.done():
-            leadership.task.result()
+        await asyncio.wait([*kept, leadership.task], return_when=asyncio.FIRST_COMPLETED)
+        for task in (*kept, leadership.task):
+            if task.done():
+                task.result()
     finally:
-        stopping.cancel()
+        for task in kept:
+            task.cancel()
 
 
 async def _servers(settings: Settings, stack: AsyncExitStack) -> EmbeddedServers:
