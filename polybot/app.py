@@ -28,7 +28,8 @@ from polybot.recovery import FloorMemory, decode_memory, new_memory
 from polybot.risk.audit import Auditor
 from polybot.runs import TakenUp, journal_path, take_up
 from polybot.settings import Settings, load_plans, public_settings, require_startable
-from polybot.standby import Standby
+from polybot.standby import Standby, account_of
+from polybot.standby_switch import wishes_of_standbys
 from polybot.storage.embedded import EmbeddedServers, embedded_servers
 from polybot.storage.embedded_keeper import kept_running
 from polybot.storage.fenced_journal import FencedJournal
@@ -85,6 +86,7 @@ async def run_floor(
         stack.push_async_callback(stores.close)
         stack.callback(closing.begin, "PostgreSQL and Redis")
         house = await _house(settings, world, journal, stores, leadership, stack)
+        _obey_standbys(house, settings)
         board = _board(house, stores, world, leadership)
         url = await open_page(settings, FloorSource(board, stores), control_of(settings, house), stack, closing)
         on_open(
@@ -231,6 +233,15 @@ def _fence(house: House, leadership: Leadership) -> None:
     """No order without a lease, and no floor for the deposed. What is journaled is fenced by its FencedJournal."""
     house.room.fence = leadership.may_trade
     house.beside(lambda: leadership.watch(house.dispatcher.note))
+
+
+def _obey_standbys(house: House, settings: Settings) -> None:
+    """What is asked of a standby is done here. Our own server has no others that wait at it."""
+    if settings.database_url is not None:
+        assert house.kill_switch is not None, "it is fitted first"
+        chance = random.Random(settings.seed)
+        work = wishes_of_standbys(settings.database_url, account_of(settings), house.kill_switch, chance)
+        house.beside(work)
 
 
 async def _hold_page(house: House, board: Board, stop: asyncio.Event, leadership: Leadership) -> None:

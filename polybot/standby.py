@@ -13,13 +13,17 @@ from loguru import logger
 
 from polybot.clock import SystemClock, asleep_or_awake_s
 from polybot.domain.errors import PolybotError
+from polybot.live_settings import secret_of
 from polybot.paths import migrations_dir
 from polybot.settings import Settings
+from polybot.standby_switch import StandbySwitch
 from polybot.storage.candidate import POLL_EVERY_S, Candidate, StandbyStatus
 from polybot.storage.leader_session import LeaderSession
 from polybot.storage.leadership import Leadership
 from polybot.storage.migrate import migrate
 from polybot.storage.seat import Seat, SeatTakenError, take_seat
+from polybot.storage.switch_line import pass_on
+from polybot.web.control import Control
 from polybot.web.server import CannotListen, WebServer, serve
 from polybot.web.standby import create_standby_app
 
@@ -46,6 +50,7 @@ class Standby:
         self._clock = SystemClock()
         self._status = StandbyStatus(since=self._clock.now_ms(), why="it has just started")
         self._web: WebServer | None = None
+        self._switch = StandbySwitch(settings)
 
     async def seat(self) -> Seat:
         """The data folder, waited for while another floor runs on it. Raises StoppedWaiting, SeatUnusableError."""
@@ -61,9 +66,10 @@ class Standby:
 
     async def lead(self, database_url: str, seat: Seat) -> Leadership:
         """The account, waited for while another floor leads it; being renewed when returned. Raises StoppedWaiting."""
-        data_dir = self._settings.data_dir
+        data_dir, account = self._settings.data_dir, account_of(self._settings)
+        self._switch.pass_on = partial(pass_on, database_url, account)
         prepare = partial(migrate, folder=migrations_dir())
-        session = LeaderSession(database_url, account_of(self._settings), seat.identity, prepare)
+        session = LeaderSession(database_url, account, seat.identity, prepare)
         candidate = Candidate(
             session,
             seat,
@@ -98,7 +104,8 @@ class Standby:
     async def _serve(self) -> WebServer:
         """On the floor's own port, or on any free one: the leader may have it, on the same machine."""
         settings = self._settings
-        app = partial(create_standby_app, lambda: self._status, extra_hosts=settings.web_hosts)
+        control = Control(self._switch, secret_of(settings, "control_token"))
+        app = partial(create_standby_app, lambda: self._status, extra_hosts=settings.web_hosts, control=control)
         try:
             return await serve(app(), settings.web_host, settings.web_port)
         except CannotListen as error:

@@ -14,6 +14,9 @@ from polybot.domain.errors import PolybotError
 STOP, RESUME, ANSWER = "STOP", "RESUME", "STOP.answer"
 CANCEL_ALL = "cancel-all"
 BYTES_MAX = 4096
+ANSWER_S_MAX = 5.0
+CANCELLED_S_MAX = 25.0
+"""A running floor lets what is on its way arrive, then cancels, then hears of it: so long its answer is waited for."""
 
 
 class SwitchUnreadable(PolybotError):

@@ -36,7 +36,7 @@ ROOMS = {
     # The loopback exchange reads the venue's documents for itself: it and the live venue prove each other.
     "exchange": Room("polybot.exchange", ("domain", "exchange.core", "storage.tape", *OUTER)),
     "exchange.core": Room("polybot.exchange.core", ("domain",), pure=True),  # the engine, and what decides beside it
-    "storage": Room("polybot.storage", ("domain", "storage.lease", "storage.tape", "upkeep", *OUTER)),
+    "storage": Room("polybot.storage", ("domain", "storage.lease", "storage.tape", "switch_file", "upkeep", *OUTER)),
     "storage.lease": Room("polybot.storage.lease", ("domain",), pure=True),  # who may lead, decided
     "storage.tape": Room("polybot.storage.tape*", ("domain", *OUTER)),
     "importing": Room("polybot.importing", ("domain", "storage", "storage.tape", "venue.wire", *OUTER)),
@@ -155,7 +155,13 @@ ROOMS = {
     ),
     "upkeep": Room("polybot.upkeep", ("domain", *OUTER)),
     "store_watch": Room("polybot.store_watch", ("domain", "floor.status"), pure=True),
-    "standby": Room("polybot.standby", ("domain", "settings", "storage", "web", *OUTER)),
+    "standby": Room(
+        "polybot.standby", ("domain", "live_settings", "settings", "standby_switch", "storage", "web", *OUTER)
+    ),
+    "standby_switch": Room(
+        "polybot.standby_switch",
+        ("domain", "floor.status", "live_account", "live_settings", "settings", "storage", "switch_file", *OUTER),
+    ),
     # Where a floor's data, time and venue come from.
     "world": Room(
         "polybot.world",

@@ -11,11 +11,8 @@ from polybot.domain.errors import PolybotError
 from polybot.live_settings import SecretUnreadable, secret_of
 from polybot.runs import is_running
 from polybot.settings import Settings, load_settings
-from polybot.switch_file import SwitchAnswer, SwitchFile, Wish
+from polybot.switch_file import ANSWER_S_MAX, CANCELLED_S_MAX, SwitchAnswer, SwitchFile, Wish
 
-ANSWER_S_MAX = 5.0
-CANCELLED_S_MAX = 25.0
-"""A running floor lets what is on its way arrive, then cancels, then hears of it."""
 STEP_S = 0.05
 NOT_DONE = 1
 

@@ -1,4 +1,6 @@
-"""What a standby answers: that it is one, whom it waits for, and since when. It is healthy, and it trades nothing."""
+"""What a standby answers: that it is one, whom it waits for, and since when. It is healthy, and it trades nothing.
+
+The account can be stopped from here, too (standby_switch.py)."""
 
 from collections.abc import Callable, Collection
 
@@ -7,14 +9,20 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, gen
 
 from polybot import __version__
 from polybot.storage.candidate import StandbyStatus
+from polybot.web.control import Control
 from polybot.web.guard import add_headers, json_answer, refuse_strange_hosts, trouble_as_json
 from polybot.web.json_form import to_plain
 
 NOT_HERE = "this is a standby: it knows nothing of the run until it takes over; ask the floor that leads"
 
 
-def create_standby_app(status: Callable[[], StandbyStatus], *, extra_hosts: Collection[str] = ()) -> web.Application:
-    """200 at /health, or Docker would count a waiting standby as sick; the body's `state` tells it from a floor."""
+def create_standby_app(
+    status: Callable[[], StandbyStatus], *, extra_hosts: Collection[str] = (), control: Control | None = None
+) -> web.Application:
+    """200 at /health, or Docker would count a waiting standby as sick; the body's `state` tells it from a floor.
+
+    `control` None: nothing can be stopped from here.
+    """
     registry = CollectorRegistry(auto_describe=False)
     Gauge("polybot_standby", "1 while this instance waits to lead.", registry=registry).set(1)
 
@@ -36,4 +44,6 @@ def create_standby_app(status: Callable[[], StandbyStatus], *, extra_hosts: Coll
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/", page)
     app.router.add_get("/api/{what}", elsewhere)
+    if control is not None:
+        control.add_to(app)
     return app

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -21,7 +22,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from polybot.domain.events import AnyFact, FillMatched, IntentRecorded, OrderClosed
+from polybot.domain.events import AnyFact, FillMatched, IntentRecorded, OrderClosed, TradingPaused
 from polybot.runs import journal_path
 from polybot.storage.embedded_postgres import EmbeddedPostgres
 from polybot.storage.embedded_valkey import EmbeddedValkey
@@ -29,6 +30,8 @@ from polybot.storage.journal_file import FACT_DECODER
 from polybot.storage.journal_verify import verify
 from polybot.storage.lease import LEASE_S, MARGIN_S
 from tests.e2e.service import Service
+from tests.e2e.test_kill_switch import paused, until
+from tests.web.test_control import BEARER, TOKEN
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 NUMBERS = count(1)
@@ -50,13 +53,14 @@ class Pair:
     folder: Path
     started: list[Service]
 
-    def start(self, name: str, *, data: str | None = None, speed: float = SPEED) -> Service:
+    def start(self, name: str, *, data: str | None = None, speed: float = SPEED, **environment: str) -> Service:
         service = Service(
             self.folder / name,
             speed=speed,
             POLYBOT_DATA_DIR=str(self.folder / (data or name)),
             POLYBOT_DATABASE_URL=self.url,
             POLYBOT_REDIS_URL=self.redis_url,
+            **environment,
         )
         self.started.append(service)
         return service
@@ -110,6 +114,23 @@ def standby_health(service: Service) -> dict[str, object]:
         assert answer.status == 200
         health: dict[str, object] = json.loads(answer.read())
         return health
+
+
+def stop_asked_of(standby: Service, seconds: float = 30.0) -> dict[str, object]:
+    """POST to a standby until the leader has heard of it; what was said."""
+    url = re.search(r"http://[^)]+(?=/health)", str(standby.wait_for("standby")[0]["message"]))
+    assert url is not None
+    end = time.monotonic() + seconds
+    while True:
+        request = urllib.request.Request(f"{url.group()}/api/stop", method="POST", headers=BEARER)
+        try:
+            with urllib.request.urlopen(request, timeout=seconds) as answer:
+                told: dict[str, object] = json.loads(answer.read())
+                return told
+        except urllib.error.HTTPError as error:  # 502: the leader is not open yet
+            if error.code != 502 or time.monotonic() > end:
+                raise
+            time.sleep(0.1)
 
 
 def seconds_to_trading(service: Service, since: float) -> float:
@@ -241,3 +262,18 @@ async def test_a_leader_outlives_a_restart_of_postgres_under_its_own_epoch(pair:
     assert first.process.returncode == 0
     second.wait_for("run_started")
     second.interrupt()
+
+
+async def test_a_stop_asked_of_the_standby_stops_the_leader_and_holds_when_the_standby_takes_over(pair: Pair) -> None:
+    first = pair.start("first", speed=SPEED_SLOW)
+    first.wait_for("run_started")
+    second = pair.start("second", speed=SPEED_SLOW, POLYBOT_CONTROL_TOKEN=TOKEN)
+    told = stop_asked_of(second)
+    assert str(told["done"]).endswith("the floor is paused, until somebody resumes")
+    assert "kill_switch" in paused(first)
+    first.kill()
+    second.wait_for("run_started")
+    until(second, lambda: "kill_switch" in paused(second))
+    facts = [*pair.facts("first"), *pair.facts("second")]
+    stopped = next(fact.at for fact in facts if isinstance(fact, TradingPaused) and fact.breaker == "kill_switch")
+    assert not any(isinstance(fact, IntentRecorded) and fact.intent.decided_at > stopped for fact in facts)
