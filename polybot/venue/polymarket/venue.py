@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from loguru import logger
 
-from polybot.clock import Clock
+from polybot.clock import Clock, wall_ms
 from polybot.domain.errors import BadInput
 from polybot.domain.events import CancelRefused, MarketEvent, OrderRejected, VenueReply
 from polybot.domain.ids import MarketId, OrderId
@@ -203,8 +203,7 @@ class PolymarketVenue:
         """Wait for the rate limit, or raise VenueBusy where that would take too long."""
         now_s, limits = self._clock.monotonic(), self.client.limits
         if limits.remaining is not None and limits.remaining < 1 and limits.reset_s is not None:
-            wall_s = self._clock.now_ms() / 1000
-            bucket.empty_until(now_s, now_s + limits.reset_s - wall_s)
+            bucket.empty_until(now_s, now_s + limits.reset_s - wall_ms() / 1000)  # the floor's time may be hastened
             limits.remaining = None
         wait_s = bucket.wait_s(now_s)
         if wait_s > PACE_WAIT_S_MAX:

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 
+from polybot.clock import wall_ms
 from polybot.domain.events import CancelRefused, FillMatched, OrderAccepted, OrderClosed, OrderRejected
 from polybot.domain.ids import MarketId, OrderId
 from polybot.domain.order import CloseReason, OrderIntent, TimeInForce
@@ -290,7 +291,7 @@ class HastenedClock(WindowClock):
 
 async def test_the_venues_own_word_on_the_rate_limit_counts():
     async with a_venue() as (desk, venue):
-        reset = venue._clock.now_ms() / 1000 + 30
+        reset = wall_ms() / 1000 + 30  # the machine's time, whatever the floor's is
         limits = {
             "Poly-RateLimit-Remaining": "0",
             "Poly-RateLimit-Reset": str(reset),
@@ -301,6 +302,20 @@ async def test_the_venues_own_word_on_the_rate_limit_counts():
         with pytest.raises(VenueBusy, match="rate limit"):
             await venue.place(approved(an_intent(2)), NOW)
         assert len(desk.sent) == 1
+
+
+async def test_a_rate_limit_that_is_over_holds_nobody_up_though_the_floors_time_is_another():
+    """A loopback exchange's time may lie months from the machine's, by which the limits go."""
+    async with a_venue() as (desk, venue):
+        limits = {
+            "Poly-RateLimit-Remaining": "0",
+            "Poly-RateLimit-Reset": str(wall_ms() / 1000 - 1),
+            "Poly-RateLimit-Tier": "Standard",
+        }
+        desk.answer = lambda body: Answer(400, {"error": "invalid expiration"}, limits)
+        await venue.place(approved(an_intent(1)), NOW)
+        await venue.place(approved(an_intent(2)), NOW)
+        assert len(desk.sent) == 2
 
 
 async def test_an_order_does_not_hold_up_the_loop():
