@@ -123,6 +123,9 @@ def _stakes(state: RoomState, desks: Sequence[DeskState]) -> list[_Stake]:
         for fill in desk.provisional.values():
             key = (fill.market, fill.outcome)
             coming[key] = coming.get(key, 0) + fill.shares
+    for name, beside in state.wallet.beside.items():
+        for outcome, shares in beside.items():
+            confirmed[name, outcome] = confirmed.get((name, outcome), 0) + shares
     names = {name for name, _ in confirmed.keys() | coming.keys()} | state.wallet.markets.keys()
     return [
         _stake(

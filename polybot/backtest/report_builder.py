@@ -19,7 +19,6 @@ from polybot.backtest.report import (
 )
 from polybot.domain.events import (
     AgentChanged,
-    AgentFact,
     AgentState,
     AnyFact,
     BooksAudited,
@@ -39,6 +38,7 @@ from polybot.domain.events import (
     Verdict,
     WindowRecorded,
 )
+from polybot.domain.fact import AgentFact
 from polybot.domain.ids import AgentId, MarketId, OrderId
 from polybot.domain.market import Market
 from polybot.domain.units import Millis, Money, Price

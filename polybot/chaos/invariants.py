@@ -13,7 +13,6 @@ from polybot.chaos.window import RULE_SET
 from polybot.domain.book import BookState
 from polybot.domain.events import (
     AgentChanged,
-    AgentFact,
     AgentState,
     AnyFact,
     BooksAudited,
@@ -34,6 +33,7 @@ from polybot.domain.events import (
     Verdict,
     WindowRecorded,
 )
+from polybot.domain.fact import AgentFact
 from polybot.domain.ids import AgentId, FillId, MarketId, OrderId
 from polybot.domain.market import Market, Outcome, Side
 from polybot.domain.order import OrderIntent, TimeInForce

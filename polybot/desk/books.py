@@ -17,9 +17,9 @@ from polybot.desk.state import (
     settlement_movements,
 )
 from polybot.domain import order as orders
+from polybot.domain.account_facts import CostAccepted
 from polybot.domain.errors import OrderError
 from polybot.domain.events import (
-    AgentFact,
     CapitalAllocated,
     FillConfirmed,
     FillFailed,
@@ -34,6 +34,7 @@ from polybot.domain.events import (
     TradingResumed,
     WindowRecorded,
 )
+from polybot.domain.fact import AgentFact
 from polybot.domain.ids import AgentId, FillId, MarketId, OrderId
 from polybot.domain.ledger import CASH, Movement
 from polybot.domain.market import Outcome
@@ -63,6 +64,7 @@ class DeskBooks:
             WindowRecorded: self._recorded,
             TradingPaused: self._paused,
             TradingResumed: self._resumed,
+            CostAccepted: self._cost_accepted,
         }
 
     @property
@@ -82,6 +84,7 @@ class DeskBooks:
         self.state.recorded.discard(market)
         for order in [order for order, ended in self.state.ended.items() if ended.intent.market == market]:
             del self.state.ended[order]
+            self.state.accepted.pop(order, None)
             self.unproven.pop(order, None)
         for fill in [fill for fill, where in self.state.final.items() if where == market]:
             del self.state.final[fill]
@@ -155,7 +158,8 @@ class DeskBooks:
     def _matched(self, fact: FillMatched) -> None:
         state = self.state
         spent = Money(fill_cost(fact) + fact.fee)
-        filled = orders.fill(state.ended.get(fact.order) or self._order(fact.order), fact.shares, spent)
+        known, accepted = state.ended.get(fact.order) or self._order(fact.order), state.accepted.get(fact.order, 0)
+        filled = orders.fill(known, fact.shares, spent, accepted)
         if isinstance(filled, Closed):
             state.ended[fact.order] = filled
         else:
@@ -216,6 +220,9 @@ class DeskBooks:
         self.state.pauses.pop(fact.breaker, None)
         if fact.breaker == "loss_streak":
             self.state.loss_streak = 0
+
+    def _cost_accepted(self, fact: CostAccepted) -> None:
+        self.state.accepted[fact.order] = fact.cost
 
     def _end(self, order: OrderId, reason: CloseReason) -> Closed:
         closed = self.state.ended[order] = orders.close(self._order(order), reason)

@@ -15,7 +15,6 @@ from polybot.desk.state import DeskState
 from polybot.desk.told import Told
 from polybot.desk.wallet import WALLET_FACTS, WalletState
 from polybot.domain.events import (
-    AgentFact,
     AnyFact,
     CapitalAllocated,
     FillConfirmed,
@@ -39,6 +38,7 @@ from polybot.domain.events import (
     VenueReply,
     WalletMoved,
 )
+from polybot.domain.fact import AgentFact
 from polybot.domain.ids import AgentId, MarketId, OrderId, SeriesId
 from polybot.domain.market import Market
 from polybot.domain.markets import Markets, MarketState

@@ -99,6 +99,8 @@ class DeskState(msgspec.Struct, kw_only=True):
     next_transfer: int = 1
     loss_streak: int = 0
     realised: Money = Money(0)
+    accepted: dict[OrderId, Money] = {}
+    """What a person lets an order cost in all, beyond what was reserved for it."""
 
     @property
     def reserved(self) -> Money:

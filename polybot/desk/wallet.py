@@ -1,28 +1,35 @@
 """What of the account's wallet no desk knows, folded from the facts (D7), so that a restart goes on comparing exactly.
 
 A desk books a win when its market is settled; on chain it is paid when it is redeemed, earlier or later, and a complete
-set that was merged has been paid ahead. Pure.
+set that was merged has been paid ahead. What a person moved by hand is known once he has said so. Pure.
 """
 
 from collections.abc import Mapping
 
 import msgspec
 
+from polybot.domain.account_facts import CashAccepted, SharesAccepted
 from polybot.domain.events import (
     AnyFact,
     CapitalAllocated,
     MarketOpened,
+    MarketSettled,
     RunStarted,
     TradeSettled,
     WalletMove,
     WalletMoved,
 )
 from polybot.domain.ids import ConditionId, MarketId
-from polybot.domain.market import Market
-from polybot.domain.units import DAY_MS, UNIT, Millis, Money, Shares
+from polybot.domain.market import Market, Outcome
+from polybot.domain.units import DAY_MS, UNIT, Millis, Money, Price, Shares, notional_floor
 
 LIVE = "live"
-WALLET_FACTS = frozenset((RunStarted, CapitalAllocated, MarketOpened, TradeSettled, WalletMoved))
+WALLET_FACTS = frozenset(
+    (
+        *(RunStarted, CapitalAllocated, MarketOpened, MarketSettled, TradeSettled),
+        *(WalletMoved, CashAccepted, SharesAccepted),
+    )
+)
 """A market that is opened only tells the time: what is too old is forgotten then."""
 PAID_WITHIN_MS = DAY_MS
 """What has not been paid for so long is not waited for any more: the comparison shows it as unexplained."""
@@ -53,6 +60,11 @@ class WalletState(msgspec.Struct, kw_only=True):
     markets: dict[MarketId, WalletMarket] = {}
     dust: Money = Money(0)
     """Remainders of markets that are forgotten, each below a cent: credited here, never to be paid there."""
+    beside: dict[MarketId, dict[Outcome, Shares]] = {}
+    """Shares in the wallet that no desk bought, as a person said; below 0 where he took some of a desk's away.
+
+    They are like one more desk's, until the market is settled: then what they pay is not the floor's.
+    """
 
     @property
     def unpaid(self) -> Money:
@@ -71,9 +83,27 @@ class WalletState(msgspec.Struct, kw_only=True):
                 found.unpaid = Money(found.unpaid + fact.payout)
             case WalletMoved():
                 self._moved(fact, markets)
+            case CashAccepted() if self.elsewhere is not None:
+                self.elsewhere = Money(self.elsewhere + fact.amount)
+            case SharesAccepted():
+                held = self.beside.setdefault(fact.market, {})
+                held[fact.outcome] = Shares(held.get(fact.outcome, 0) + fact.shares)
+            case MarketSettled():
+                self._settle_beside(fact, markets)
+                return  # nothing grows old by it
             case _:
                 pass
         self._forget(fact.at, markets)
+
+    def _settle_beside(self, fact: MarketSettled, markets: Mapping[MarketId, Market]) -> None:
+        """The chain pays for these shares as for a desk's: what is told of it balances with both."""
+        held = self.beside.pop(fact.market, None)
+        if held is None or self.elsewhere is None:
+            return
+        pays = {Outcome.UP: fact.payout_up, Outcome.DOWN: Price(UNIT - fact.payout_up)}
+        worth = sum(notional_floor(pays[outcome], shares) for outcome, shares in held.items())
+        found = self._market(fact.market, fact.at, markets)
+        found.unpaid, self.elsewhere = Money(found.unpaid + worth), Money(self.elsewhere + worth)
 
     def _moved(self, fact: WalletMoved, markets: Mapping[MarketId, Market]) -> None:
         if fact.kind is WalletMove.OPENED:

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from polybot.domain.account_facts import CashAccepted, CostAccepted, SharesAccepted
+from polybot.domain.fact import AgentFact, Fact
 from polybot.domain.ids import AgentId, FillId, MarketId, OrderId
 from polybot.domain.market import Market, Outcome, Side
 from polybot.domain.order import CloseReason, OrderIntent
@@ -120,16 +122,6 @@ MarketEvent = (
 # -- facts: what the venue answered -----------------------------------------------------------------------------------
 
 
-class Fact(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="fact"):
-    """Base of all that is journaled. `at` is the floor's time of it, UTC milliseconds (the tape's, on a tape)."""
-
-    at: Millis
-
-
-class AgentFact(Fact, frozen=True, kw_only=True):
-    agent: AgentId
-
-
 class OrderAccepted(AgentFact, frozen=True, kw_only=True):
     order: OrderId
 
@@ -199,7 +191,7 @@ class RunStarted(Fact, frozen=True, kw_only=True):
     capital: Money
     seed: int
     version: str
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class RunEnded(Fact, frozen=True, kw_only=True):
@@ -387,6 +379,9 @@ FloorFact = (
     | MetricsRecorded
     | SystemNoted
     | WalletMoved
+    | CashAccepted
+    | SharesAccepted
+    | CostAccepted
 )
 AnyFact = VenueReply | FloorFact
 

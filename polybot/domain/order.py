@@ -123,25 +123,25 @@ def accept(order: OrderState) -> Working:
     return Working(intent=order.intent)
 
 
-def fits(intent: OrderIntent, filled: int, spent: int) -> bool:
+def fits(intent: OrderIntent, filled: int, spent: int, accepted: int = 0) -> bool:
     """Whether the venue may have matched so much of an order in all, `spent` with fees.
 
     Every order is bounded by its shares; a market BUY may bring more, for no more than its money. That fewer cost more
     than was reserved (a fee that was raised meanwhile) does not make them less true. Failed fills count: the venue does
-    not give back to an order what failed of it.
+    not give back to an order what failed of it. `accepted` is what a person lets all of it cost, whatever it brings.
     """
-    return filled <= intent.shares or (intent.is_market_buy and spent <= intent.cost_max)
+    return filled <= intent.shares or (intent.is_market_buy and spent <= intent.cost_max) or spent <= accepted
 
 
-def fill(order: OrderState, shares: Shares, spent: Money) -> Working | Closed:
-    """Count `shares` more as matched, and what was `spent` on them. Raises OrderError beyond what the order allows.
+def fill(order: OrderState, shares: Shares, spent: Money, accepted: int = 0) -> Working | Closed:
+    """Count `shares` more as matched, and what was `spent` on them. Raises OrderError beyond what `fits`.
 
     A closed order stays closed: the venue matched before it closed, and its word of that came late (D8).
     """
     if isinstance(order, Intended):
         raise OrderError(f"{order.intent.id} was filled while {_name(order)}; only an accepted order can be")
     intent, filled, paid = order.intent, Shares(order.filled + shares), Money(order.spent + spent)
-    if shares <= 0 or not fits(intent, filled, paid):
+    if shares <= 0 or not fits(intent, filled, paid, accepted):
         made = f"{filled} of {intent.shares} for {paid} of {intent.cost_max}"
         raise OrderError(f"{intent.id}: a fill of {shares} for {spent} would make {made}")
     return msgspec.structs.replace(order, filled=filled, spent=paid)

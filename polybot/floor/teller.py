@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from loguru import logger
 
+from polybot.domain.account_facts import CashAccepted, CostAccepted, SharesAccepted
 from polybot.domain.events import (
     AgentChanged,
     AgentState,
@@ -93,8 +94,20 @@ def in_words(fact: AnyFact) -> Told | None:  # noqa: C901, PLR0911, PLR0912  one
             return "ERROR", "books_differ", f"{fact.agent} has {said} in cash, its fills give {found}"
         case WalletMoved():
             return "INFO", "wallet", f"{fact.kind} {format_units(fact.amount)} pUSD of {fact.market or 'elsewhere'}"
+        case CashAccepted() | SharesAccepted() | CostAccepted():
+            return "WARNING", "account", f"{fact.by} accepted {_what_was_accepted(fact)}: {fact.text}"
         case _:
             return None
+
+
+def _what_was_accepted(fact: CashAccepted | SharesAccepted | CostAccepted) -> str:
+    match fact:
+        case CashAccepted():
+            return f"{format_units(fact.amount)} pUSD"
+        case SharesAccepted():
+            return f"{format_units(fact.shares)} shares of {fact.market} {fact.outcome.name}"
+        case CostAccepted():
+            return f"{format_units(fact.cost)} pUSD as the cost of {fact.order}"
 
 
 def _of_the_house(fact: RunStarted | RunEnded | AgentChanged | SystemNoted) -> Told:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from polybot.domain import events
+from polybot.domain import account_facts, events
 from polybot.domain.events import AnyFact, Journaled
 from polybot.storage import projection_floor as floor
 from polybot.storage import projection_sql as sql
@@ -35,6 +35,9 @@ CHANGES: dict[type[AnyFact], Callable[[int, Any], list[Change]]] = {
     events.MetricsRecorded: floor.metrics,
     events.SystemNoted: floor.noted,
     events.WalletMoved: floor.wallet_moved,
+    account_facts.CashAccepted: floor.cash_accepted,
+    account_facts.SharesAccepted: floor.shares_accepted,
+    account_facts.CostAccepted: floor.cost_accepted,
 }
 
 

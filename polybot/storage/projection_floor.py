@@ -1,5 +1,6 @@
 """What markets, runs, agents, audits, metrics and pauses change in Postgres; pure."""
 
+from polybot.domain.account_facts import CashAccepted, CostAccepted, SharesAccepted
 from polybot.domain.events import (
     AgentChanged,
     AgentState,
@@ -211,3 +212,21 @@ def _wallet_words(fact: WalletMoved) -> str:
         return f"{amount} of the wallet are not the floor's"
     by = f" in {fact.transaction}" if fact.transaction else ""
     return f"{fact.kind} {amount} of {fact.market or 'shares that are not of this floor'}{by}"
+
+
+def cash_accepted(seq: int, fact: CashAccepted) -> list[Change]:
+    return [_accepted(seq, fact, f"{format_units(fact.amount)} pUSD")]
+
+
+def shares_accepted(seq: int, fact: SharesAccepted) -> list[Change]:
+    return [_accepted(seq, fact, f"{format_units(fact.shares)} shares of {fact.market} {fact.outcome.name}")]
+
+
+def cost_accepted(seq: int, fact: CostAccepted) -> list[Change]:
+    return [_accepted(seq, fact, f"{format_units(fact.cost)} pUSD as the cost of {fact.order}")]
+
+
+def _accepted(seq: int, fact: CashAccepted | SharesAccepted | CostAccepted, what: str) -> Change:
+    """A warning: somebody changed what the books hold the wallet to, and the audit trail is where to find it."""
+    text = f"{fact.by} accepted {what}: {fact.text}"
+    return Change(sql.ADD_EVENT, (seq, as_moment(fact.at), Severity.WARNING.value, "account", as_text(text)))

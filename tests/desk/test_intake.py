@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from polybot.desk.intake import Taken
 from polybot.desk.room import TradingRoom
 from polybot.desk.state import DeskState
+from polybot.domain.account_facts import CostAccepted
 from polybot.domain.events import (
     CancelRefused,
-    Fact,
     FillConfirmed,
     FillFailed,
     FillMatched,
@@ -23,6 +23,7 @@ from polybot.domain.events import (
     OrderRejected,
     VenueReply,
 )
+from polybot.domain.fact import Fact
 from polybot.domain.ids import AgentId, OrderId
 from polybot.domain.ledger import CASH
 from polybot.domain.order import Closed, CloseReason, Intended, OrderIntent, TimeInForce, Working
@@ -257,6 +258,28 @@ def test_a_market_buy_that_cost_more_than_was_reserved_is_refused_and_shown_to_a
     beyond = day.matched("6")
     assert paid(beyond) > day.desk.reserved > 0
     assert day.hear(beyond) == Taken(doubtful=[day.intent.id], strangers=[beyond])
+
+
+def test_once_a_person_accepts_what_it_cost_it_is_booked_whole_and_nothing_beyond_that() -> None:
+    day = Day()
+    first, beyond = day.matched("15"), day.matched("6")
+    day.hear(day.accepted(), first, beyond, killed := day.closed(CloseReason.KILLED))
+    cost = Money(paid(first) + paid(beyond))
+    day.room.apply(CostAccepted(at=beyond.at, agent=AGENT, order=day.intent.id, cost=cost, by="ann", text="a fee"))
+    assert day.hear(first, beyond, killed).facts == [beyond]
+    day.hear(day.confirmed(first), day.confirmed(beyond))
+    assert day.desk.cash == money("1000") - cost
+    assert day.desk.holdings[day.intent.id].shares == shares("21")
+    more = day.matched("1")
+    assert day.hear(more).strangers == [more]
+
+
+def test_what_was_accepted_of_an_order_is_forgotten_with_its_market() -> None:
+    day = Day()
+    day.hear(day.accepted(), day.closed(CloseReason.KILLED))
+    day.room.apply(CostAccepted(at=START, agent=AGENT, order=day.intent.id, cost=money("20"), by="ann", text="a fee"))
+    day.room.desks[AGENT].forget(day.intent.market)
+    assert day.desk.accepted == {}
 
 
 @settings(max_examples=100, deadline=None)

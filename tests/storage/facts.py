@@ -1,6 +1,7 @@
 """Facts for storage tests: one of each kind, and whole lives of orders, with sensible numbers."""
 
 from polybot.domain import events
+from polybot.domain.account_facts import CashAccepted, CostAccepted, SharesAccepted
 from polybot.domain.book import BookState
 from polybot.domain.events import AnyFact
 from polybot.domain.fees import FeeSchedule
@@ -192,6 +193,13 @@ def one_of_each() -> list[AnyFact]:
         events.WalletMoved(at=at(92), kind=events.WalletMove.OPENED, market=None, amount=dollars(500)),
         events.WalletMoved(
             at=at(93), kind=events.WalletMove.REDEEMED, market=market().id, amount=dollars(10), transaction="0xabc"
+        ),
+        CashAccepted(at=at(94), amount=dollars(250), by="ann", text="a deposit"),
+        SharesAccepted(
+            at=at(95), market=market().id, outcome=Outcome.UP, shares=Shares(-5_000_000), by="ann", text="sold by hand"
+        ),
+        CostAccepted(
+            at=at(96), agent=MOMENTUM, order=order_id(MOMENTUM, 1), cost=dollars(12), by="ann", text="a higher fee"
         ),
         events.RunEnded(at=at(99), reason="the tape is over", finished=True),
     ]  # fmt: skip

@@ -12,6 +12,7 @@ import pytest
 
 from polybot.domain import events
 from polybot.domain.book import BookState
+from polybot.domain.fact import Fact
 from polybot.domain.order import CloseReason
 from polybot.paths import migrations_dir
 from polybot.storage import projector as projector_module
@@ -108,6 +109,9 @@ async def test_trouble_of_every_kind_is_found_in_system_events(projecting: Proje
         ("ERROR", "the floor paused by daily_loss"),
         ("ERROR", "boss crashed"),
         ("CRITICAL", "note 91"),
+        ("WARNING", "ann accepted 250.00 pUSD"),
+        ("WARNING", f"ann accepted -5.00 shares of {facts.market().id} UP"),
+        ("WARNING", "ann accepted 12.00 pUSD as the cost of momentum-000001"),
     ]
 
 
@@ -193,7 +197,7 @@ async def test_a_row_that_postgres_refuses_stops_the_projection_there_after_all_
 async def test_a_row_that_this_version_does_not_know_stops_the_projection_there(
     projecting: Projecting, pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class FromTheFuture(events.Fact, frozen=True, kw_only=True):
+    class FromTheFuture(Fact, frozen=True, kw_only=True):
         pass
 
     good = facts.note(1)
