@@ -12,6 +12,7 @@ from functools import partial
 
 from loguru import logger
 
+from polybot.account_file import AccountFile
 from polybot.clock import Clock
 from polybot.doctor import preflight
 from polybot.doctor.findings import require_passed
@@ -24,6 +25,7 @@ from polybot.floor.status import AccountStatus
 from polybot.house import House
 from polybot.live_account import account_hosts, opened_account
 from polybot.live_books import books_of, wallet_moves, wallet_opened
+from polybot.live_clerk import AccountClerk
 from polybot.recovery import Recovered
 from polybot.settings import Settings
 from polybot.venue.polymarket.account_settlement import Settled
@@ -104,7 +106,20 @@ class LiveTrading:
             logger.bind(action="account").debug("{} goes on beside the floor", name)
             house.beside(job)
         house.beside(lambda: self._watch(house))
+        house.beside(self._clerk(house).run)
         house.dispatcher.follow(self._hear)
+
+    def _clerk(self, house: House) -> AccountClerk:
+        account = self._opened
+        return AccountClerk(
+            AccountFile(self._settings.data_dir),
+            house.dispatcher,
+            account.watch,
+            account.venue,
+            self._clock,
+            troubles=self._seen,
+            dust=lambda: account.redeemer.plan.dust,
+        )
 
     def _hear(self, facts: list[Journaled]) -> None:
         """What was won can be turned into pUSD now."""

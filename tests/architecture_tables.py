@@ -190,11 +190,23 @@ ROOMS = {
     "live_trading": Room(
         "polybot.live_trading",
         (
-            *("doctor", "domain", "floor.status", "house", "live_account", "live_books", "recovery", "settings"),
+            *("account_file", "doctor", "domain", "floor.status", "house", "live_account", "live_books", "live_clerk"),
+            *("recovery", "settings"),
             *("venue.accounts", "venue.base", "venue.orders", "venue.polymarket", *OUTER),
         ),
     ),
     "live_books": Room("polybot.live_books", ("domain", "desk", "venue.accounts"), pure=True),
+    # What a person may book of what parts account and books: said, asked by file, judged, done.
+    "account_talk": Room("polybot.account_talk", ("domain",), pure=True),
+    "account_file": Room("polybot.account_file", ("account_talk", "domain")),
+    "live_accept": Room("polybot.live_accept", ("account_talk", "domain", "desk", "venue.accounts"), pure=True),
+    "live_clerk": Room(
+        "polybot.live_clerk",
+        (
+            *("account_file", "account_talk", "desk", "domain", "floor", "live_accept"),
+            *("venue.accounts", "venue.base", "venue.polymarket", *OUTER),
+        ),
+    ),
     "rehearsal": Room("polybot.rehearsal", ("*",)),
     "app": Room("polybot.app", ("*",)),
     "bench": Room("polybot.bench*", ("*",)),
@@ -203,6 +215,8 @@ ROOMS = {
         "polybot.cli",
         (
             *(
+                "account_file",
+                "account_talk",
                 "app",
                 "backtest",
                 "bench",
@@ -250,7 +264,7 @@ LIBRARIES = {
         "store_watch",
         *("domain", "strategies", "risk", "desk", "simulator", "floor.crash_budget", "storage.lease"),
         "floor.feed_watch",
-        *("venue.orders", "venue.accounts", "live_books"),
+        *("venue.orders", "venue.accounts", "live_books", "account_talk", "live_accept"),
     ),
     "numpy": ("learning", "strategies", "backtest", "bench"),
     "plotly": ("backtest",),

@@ -22,13 +22,14 @@ from polybot.domain.market import Market, Outcome
 from polybot.domain.order import CloseReason
 from polybot.domain.units import DAY_MS, UNIT, Millis, Money, Price, Shares
 from polybot.floor.board_state import BoardState
+from polybot.live_accept import Acceptance, OpenItem, acceptances, open_items, refusal
 from polybot.live_books import books_of, wallet_moves, wallet_opened
 from polybot.recovery import FloorMemory, decode_memory, encode_memory, new_memory, recover
 from polybot.risk.limits import Limits
 from polybot.venue.matching import new_simulator_state
 from polybot.venue.polymarket.account_compare import compare
 from polybot.venue.polymarket.account_settlement import Claim, ClaimKind, Settled, plan_settlement
-from polybot.venue.polymarket.account_values import AccountReading, Balance, Books, Difference, PositionSeen
+from polybot.venue.polymarket.account_values import AccountReading, Balance, Books, Compared, Difference, PositionSeen
 from tests.builders import a_plan
 from tests.facts import START, Story, a_market, money, paid
 
@@ -94,6 +95,8 @@ class Wallet:
         self.mined: set[str] = set()
         self.claims: list[Claim] = []
         self.mode = mode
+        self.is_parted = False
+        """Something was moved by hand and not accepted: the two sides may differ."""
         self._begin()
 
     def _begin(self) -> None:
@@ -134,6 +137,21 @@ class Wallet:
     def differences(self) -> list[Difference]:
         books = self.books()
         return compare(books, self.reading(books))
+
+    def items(self) -> list[OpenItem]:
+        books = self.books()
+        compared = Compared(books=books, reading=self.reading(books), began_s=0.0)
+        return open_items(compare(books, compared.reading), compared, {}, self.room.state.markets)
+
+    def accept(self, amounts: dict[str, int] | None = None) -> list[Acceptance]:
+        """What a person types; None: every difference that is exact."""
+        items = self.items()
+        typed = {i.seen.name: i.seen.least for i in items if i.seen.is_exact} if amounts is None else amounts
+        assert not typed or refusal(typed, "by hand", items) is None
+        facts = acceptances(typed, items, at=self.now(), by="ann", reason="by hand")
+        for fact in facts:
+            self.tell(fact)
+        return facts
 
     # -- what happens -------------------------------------------------------------------------------------------------
 
@@ -176,7 +194,7 @@ class Wallet:
         for desk in self.room.desks.values():
             for settled in desk.settlements(self.now()):
                 self._say(settled)
-                assert self.differences() == []
+                assert self.is_parted or self.differences() == []
 
     def claim(self, market: Market) -> Claim | None:
         """Carried out on chain, and not told."""

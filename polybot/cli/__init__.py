@@ -29,6 +29,7 @@ VERBS = {
     "stop": "stop",
     "resume": "stop",
     "doctor": "doctor",
+    "account": "account",
 }
 """Each verb, and the module of this room that has it."""
 

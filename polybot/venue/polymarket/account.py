@@ -21,7 +21,7 @@ from polybot.venue.polymarket.account_compare import (
     unknown_orders,
     widened,
 )
-from polybot.venue.polymarket.account_values import AccountReading, Books, Difference
+from polybot.venue.polymarket.account_values import AccountReading, Books, Compared, Difference, DifferenceKind
 from polybot.venue.polymarket.client import AccountClient, VenueRejected
 from polybot.venue.polymarket.order_errors import Treatment
 from polybot.venue.polymarket.venue import PolymarketVenue
@@ -55,6 +55,10 @@ class AccountWatch:
         self.reading: AccountReading | None = None
         self.read_at: float | None = None
         """When a reading last succeeded, monotonic."""
+        self.compared: Compared | None = None
+        """The last comparison that was made."""
+        self.since: dict[tuple[DifferenceKind, str], Millis] = {}
+        """When each of the differences that now stand was first found by this process, by kind and subject."""
 
     def want(self) -> None:
         """Read soon: the user channel was away, or something in it could not be read."""
@@ -72,7 +76,7 @@ class AccountWatch:
     async def look(self) -> bool:
         """One round; True where everything could be read and nothing differs."""
         self._wanted.clear()
-        before = self._books()
+        before, began_s = self._books(), self._clock.monotonic()
         try:
             async with asyncio.timeout(READING_S_MAX):
                 reading = await self._read(before)
@@ -81,7 +85,8 @@ class AccountWatch:
         except (TimeoutError, VenueUnavailable, VenueBusy) as error:
             logger.bind(action="account").warning("the account could not be read: {}", error)
             return False
-        return self._compare(widened(before, self._books()), reading)
+        compared = Compared(books=widened(before, self._books()), reading=reading, began_s=began_s)
+        return self._compare(compared)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -141,10 +146,12 @@ class AccountWatch:
 
     # -- comparing ----------------------------------------------------------------------------------------------------
 
-    def _compare(self, books: Books, reading: AccountReading) -> bool:
-        found = compare(books, reading)
+    def _compare(self, compared: Compared) -> bool:
+        found = compare(compared.books, compared.reading)
         self.unexplained = tuple(unexplained(self._last, found))
-        self._last = found
+        self._last, self.compared = found, compared
+        names = [(difference.kind, difference.subject) for difference in found]
+        self.since = {name: self.since.get(name, compared.reading.at) for name in names}
         for difference in self.unexplained:
             logger.bind(action="account").error("unexplained: {}", difference.text)
         return not found

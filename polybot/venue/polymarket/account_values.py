@@ -66,6 +66,14 @@ class Books(msgspec.Struct, frozen=True, kw_only=True):
     """Of the markets this floor trades."""
 
 
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """What a comparison was made of. `began_s`, monotonic: whatever was there before is in the reading."""
+
+    books: Books
+    reading: AccountReading
+    began_s: float
+
+
 class DifferenceKind(enum.StrEnum):
     CASH = "cash"
     SHARES = "shares"

@@ -1,0 +1,156 @@
+"""`polybot account`: the wallet and the books of a floor that trades real money, and the booking of what parts them."""
+
+import os
+import time
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from polybot.account_file import AccountFile
+from polybot.account_talk import AccountAnswer, AccountAsk, AccountView, ItemSeen, signed
+from polybot.domain.errors import BadInput, PolybotError
+from polybot.domain.units import Millis, format_units, parse_units
+from polybot.runs import is_running
+from polybot.settings import Settings, load_settings
+
+SHOWN_S_MAX = 30.0
+"""The floor may look up orders that it has in doubt first."""
+BOOKED_S_MAX = 120.0
+"""The account is read before and after (live_clerk.py)."""
+STEP_S = 0.05
+
+
+class NotAccepted(PolybotError):
+    """Nothing was booked; the text says why and what to do."""
+
+
+def add_to(app: typer.Typer) -> None:
+    group = typer.Typer(help="The live account: wallet, books, and what parts them.", no_args_is_help=False)
+    group.callback(invoke_without_command=True)(account)
+    group.command()(accept)
+    app.add_typer(group, name="account")
+
+
+def account(context: typer.Context) -> None:
+    """Show the wallet, the floor's books, and every difference between them with its amount and since when."""
+    if context.invoked_subcommand is None:
+        _show(_asked(load_settings(), None, "").view)
+
+
+def accept(
+    amounts: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=AMOUNT]...", help="As shown; none: every difference.")
+    ] = None,
+    *,
+    reason: Annotated[str, typer.Option(help="Why they differ; it stays in the record.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: needs the amounts and a reason.")] = False,
+) -> None:
+    """Book differences, after showing them and asking: what came or went by hand is not the floor's."""
+    settings, chosen = load_settings(), parsed(amounts or [])
+    if yes and not (chosen and reason):
+        raise BadInput("--yes books what is typed: give every NAME=AMOUNT, as `polybot account` shows it, and --reason")
+    if not yes:
+        view = _asked(settings, None, "").view
+        _show(view)
+        chosen = chosen or proposed(view)
+        reason = reason or typer.prompt("\nWhy they differ, for the record")
+        told = ", ".join(f"{name}={signed(amount)}" for name, amount in chosen.items())
+        typer.confirm(f"Book {told}?", abort=True)
+    answer = _asked(settings, chosen, reason)
+    if answer.refused:
+        _show(answer.view)
+        raise NotAccepted(f"nothing was booked: {answer.refused}")
+    typer.echo(f"{answer.done}: {', '.join(f'{name}={signed(amount)}' for name, amount in chosen.items())}\n")
+    _show(answer.view)
+
+
+def parsed(amounts: list[str]) -> dict[str, int]:
+    """`cash=+250.5` and so on, in millionths. Raises BadInput."""
+    chosen: dict[str, int] = {}
+    for text in amounts:
+        name, separator, amount = text.rpartition("=")
+        if not separator or not name or name in chosen:
+            raise BadInput(f"{text!r}: NAME=AMOUNT is expected, each name once, such as cash=+250.00")
+        chosen[name] = parse_units(amount.removeprefix("+"))
+    return chosen
+
+
+def proposed(view: AccountView) -> dict[str, int]:
+    """Everything that can be booked now, exactly. Raises NotAccepted where that is nothing, or not exact."""
+    items = [item for item in view.items if item.is_first] or list(view.items)
+    if not items:
+        raise NotAccepted("there is nothing to book")
+    vague = [item for item in items if not item.is_exact]
+    if vague:
+        raise NotAccepted(
+            f"{vague[0].name} is {vague[0].span}, for something is on its way: wait until it is exact, or type the "
+            f"amount that you know: polybot account accept {vague[0].name}=AMOUNT"
+        )
+    return {item.name: item.least for item in items}
+
+
+# -- the floor that is asked -------------------------------------------------------------------------------------------
+
+
+def _asked(settings: Settings, amounts: dict[str, int] | None, reason: str) -> AccountAnswer:
+    """Raises NotAccepted where no floor answers."""
+    if not is_running(settings.data_dir):
+        raise NotAccepted(
+            f"no floor runs on {settings.data_dir}. Start one (`polybot run`, `docker compose up -d`): it reads the "
+            "account, trades nothing while that differs from its books, and answers this. With two instances, ask the "
+            "one that leads"
+        )
+    who = f"{os.environ.get('USER', 'somebody')} at the terminal"
+    ask = AccountAsk(id=f"{os.getpid()}-{time.perf_counter_ns()}", by=who, amounts=amounts, reason=reason)
+    file = AccountFile(settings.data_dir)
+    file.ask(ask)
+    deadline = time.perf_counter() + (SHOWN_S_MAX if amounts is None else BOOKED_S_MAX)
+    try:
+        while time.perf_counter() < deadline:
+            answer = file.answered()
+            if answer is not None and answer.id == ask.id:
+                return answer
+            time.sleep(STEP_S)
+    finally:
+        file.forget()
+    done = "" if amounts is None else " Look again before you repeat this: it may have been booked."
+    raise NotAccepted(
+        f"the floor on {settings.data_dir} did not answer. One that trades paper money has no account; a live one that "
+        f"is silent has told its log why.{done}"
+    )
+
+
+# -- what is shown -----------------------------------------------------------------------------------------------------
+
+
+def _show(view: AccountView) -> None:
+    read = "not read yet" if view.read_at is None else f"read {_clock(view.read_at)}"
+    floors = None if view.wallet is None or view.elsewhere is None else view.wallet - view.elsewhere
+    rows = (
+        ("wallet", view.wallet, f"pUSD on chain, {read}"),
+        ("elsewhere", view.elsewhere, "of it is not the floor's"),
+        ("the floor's", floors, "of it is"),
+        ("books", view.cash, "pUSD the desks have by the ledger"),
+        ("unpaid", view.unpaid, "of it is won, and not redeemed yet"),
+        ("dust", view.dust, "left lying: less than a cent, not worth a transaction"),
+    )
+    for name, amount, meaning in rows:
+        typer.echo(f"{name:<12}{'?' if amount is None else format_units(amount):>18}  {meaning}")
+    for item in view.items:
+        typer.echo(f"\n{_item(item)}")
+    for text in view.others:
+        typer.echo(f"\nnot to be booked: {text}")
+    if not view.items and not view.others:
+        typer.echo("\nThe account and the books are the same.")
+    elif view.items:
+        typer.echo("\nNothing is bought while they differ. To book what was moved by hand: polybot account accept")
+
+
+def _item(item: ItemSeen) -> str:
+    since = f", since {_clock(item.since)}" if item.since is not None else ""
+    return f"{item.name}={item.span}{since}\n  {item.text}"
+
+
+def _clock(at: Millis) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
