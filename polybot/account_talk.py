@@ -29,19 +29,33 @@ class ItemSeen(msgspec.Struct, frozen=True, kw_only=True):
         return signed(self.least) if self.is_exact else f"between {signed(self.least)} and {signed(self.most)}"
 
 
+class UnpaidSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """A settled win that the chain has not paid yet; below 0: a complete set that was paid ahead. `at`: the latest."""
+
+    market: str
+    amount: Money
+    at: Millis
+
+
 class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     """The account as the floor last read it. `wallet` is all its pUSD, of which `elsewhere` is not the floor's.
 
-    `cash` is what the desks have by their books, of which `unpaid` is not paid on chain yet (below 0: paid ahead), and
-    `dust` never will be. `others` are troubles that are not to be booked, each with what makes it go away.
+    By the books the floor's part lies between `least` and `most` (None before the first comparison); they are the same
+    where nothing is on its way. `cash` is what the desks have by the ledger, of which `unpaid` is not paid on chain yet
+    (below 0: paid ahead), and `dust` never will be. `beside` are shares, by market and outcome, that somebody moved and
+    accepted. `others` are troubles that are not to be booked, each with what makes it go away.
     """
 
     read_at: Millis | None
     wallet: Money | None
     elsewhere: Money | None
+    least: Money | None
+    most: Money | None
     cash: Money
     unpaid: Money
     dust: Money
+    unpaid_of: tuple[UnpaidSeen, ...] = ()
+    beside: dict[str, int] = {}
     items: tuple[ItemSeen, ...] = ()
     others: tuple[str, ...] = ()
 

@@ -57,7 +57,7 @@ def open_items(
     since: Mapping[tuple[DifferenceKind, str], Millis],
     markets: Mapping[MarketId, Market],
 ) -> list[OpenItem]:
-    """Money first. What stands in `REMEDIES` is not among them."""
+    """Money first. What stands in `REMEDIES` is not among them. `markets`: those that are not settled."""
     found: list[OpenItem] = []
     for difference in unexplained:
         first_seen = since.get((difference.kind, difference.subject))
@@ -78,7 +78,7 @@ def _cash(difference: Difference, compared: Compared, since: Millis | None) -> O
 def _shares(
     difference: Difference, compared: Compared, since: Millis | None, markets: Mapping[MarketId, Market]
 ) -> Iterator[OpenItem]:
-    """None of a market that is forgotten: what its shares pay will show as money."""
+    """None of a market that is settled or forgotten: what its shares pay shows as money."""
     token = TokenId(difference.subject)
     holding = next((holding for holding in compared.books.holdings if holding.token == token), None)
     market = markets.get(holding.market) if holding is not None else None
@@ -86,13 +86,17 @@ def _shares(
         return
     outcome, theirs = Outcome(market.tokens.index(token)), compared.reading.held[token]
     seen = ItemSeen(
-        name=f"{market.id}:{outcome.name.lower()}",
+        name=item_name(market.id, outcome),
         least=theirs - holding.most,
         most=theirs - holding.least,
         text=difference.text,
         since=since,
     )
     yield OpenItem(seen=seen, subject=SharesOf(market.id, outcome))
+
+
+def item_name(market: MarketId, outcome: Outcome) -> str:
+    return f"{market}:{outcome.name.lower()}"
 
 
 def cost_item(desk: DeskState, intent: OrderIntent, account: Iterable[VenueReply]) -> OpenItem | None:

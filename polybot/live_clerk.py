@@ -9,13 +9,13 @@ from collections.abc import Callable
 from loguru import logger
 
 from polybot.account_file import AccountFile, AccountFileError
-from polybot.account_talk import AccountAnswer, AccountAsk, AccountView
+from polybot.account_talk import AccountAnswer, AccountAsk, AccountView, UnpaidSeen
 from polybot.clock import Clock
 from polybot.desk.room import TradingRoom
 from polybot.domain.order import OrderIntent
 from polybot.domain.units import Money
 from polybot.floor.dispatch import Dispatcher
-from polybot.live_accept import REMEDIES, OpenItem, acceptances, cost_item, open_items, refusal
+from polybot.live_accept import REMEDIES, OpenItem, acceptances, cost_item, item_name, open_items, refusal
 from polybot.venue.base import VenueBusy, VenueUnavailable
 from polybot.venue.polymarket.account import AccountWatch
 from polybot.venue.polymarket.venue import PolymarketVenue
@@ -109,7 +109,9 @@ class AccountClerk:
         watch = self._watch
         if watch.compared is None:
             return []
-        return open_items(watch.unexplained, watch.compared, watch.since, self._room.state.markets)
+        state = self._room.state  # what is settled since the comparison is not shares any more, but money
+        open_now = {name: market for name, market in state.markets.items() if name not in state.payouts}
+        return open_items(watch.unexplained, watch.compared, watch.since, open_now)
 
     async def _costs(self) -> tuple[list[OpenItem], list[str]]:
         """Orders that cost more than was reserved, and those that could not be looked up. What can be booked is."""
@@ -135,17 +137,27 @@ class AccountClerk:
         return found
 
     def _view(self, items: list[OpenItem], unasked: list[str]) -> AccountView:
-        reading, wallet = self._watch.reading, self._room.state.wallet
+        compared, wallet = self._watch.compared, self._room.state.wallet
         told = {item.seen.text for item in items}
         remedies = {difference.text: REMEDIES.get(difference.kind, "") for difference in self._watch.unexplained}
         troubles = [text for text in self._troubles() if text not in told]
         return AccountView(
-            read_at=None if reading is None else reading.at,
-            wallet=None if reading is None else reading.collateral.balance,
+            read_at=None if compared is None else compared.reading.at,
+            wallet=None if compared is None else compared.reading.collateral.balance,
+            least=None if compared is None else compared.books.cash_least,
+            most=None if compared is None else compared.books.cash_most,
             elsewhere=wallet.elsewhere,
             cash=Money(sum(desk.state.cash for desk in self._room.desks.values())),
             unpaid=wallet.unpaid,
             dust=self._dust(),
+            unpaid_of=tuple(
+                UnpaidSeen(market=name, amount=market.unpaid, at=market.at) for name, market in wallet.markets.items()
+            ),
+            beside={
+                item_name(name, outcome): shares
+                for name, held in wallet.beside.items()
+                for outcome, shares in held.items()
+            },
             items=tuple(item.seen for item in items),
             others=(*(f"{text}: {remedies[text]}" if remedies.get(text) else text for text in troubles), *unasked),
         )

@@ -42,6 +42,8 @@ SINCE_MS = 3_600_000
 FIRST_LOOK_S_MAX = 60.0
 CANCEL_AGAIN_S = 0.5
 """Whoever asked for it waits half a minute at most (cli/stop.py)."""
+DEPOSIT = "deposit it, and book that with `polybot account accept`"
+ASK = " (`polybot account` shows it, and can book what was moved by hand)"
 NOT_LOOKED = "the account has not been looked at yet"
 
 
@@ -158,7 +160,7 @@ class LiveTrading:
     async def _pause_or_resume(self, house: House) -> None:
         now, paused = self._clock.now_ms(), ACCOUNT in house.room.state.pauses
         if self._troubles and not paused:
-            text = "; ".join(self._troubles)
+            text = "; ".join(self._troubles) + (ASK if self._opened.watch.unexplained else "")
             count = float(len(self._troubles))
             paused_now = TradingPaused(at=now, agent=None, breaker=ACCOUNT, value=count, limit=0, text=text, until=None)
             await house.dispatcher.commit([paused_now])
@@ -192,5 +194,5 @@ class LiveTrading:
         if elsewhere is None:
             found.append("what of the wallet is the floor's has not been measured yet")
         elif elsewhere < 0:
-            found.append(f"the wallet has {format_units(-elsewhere)} pUSD less than the floor's capital: deposit it")
+            found.append(f"the wallet has {format_units(-elsewhere)} pUSD less than the floor's capital: {DEPOSIT}")
         return tuple(found)

@@ -11,7 +11,7 @@ from polybot.account_talk import ItemSeen
 from polybot.domain.account_facts import CashAccepted, SharesAccepted
 from polybot.domain.market import Outcome
 from polybot.domain.units import UNIT
-from polybot.live_accept import CASH, CostOf, OpenItem, refusal
+from polybot.live_accept import CASH, CostOf, OpenItem, acceptances, refusal
 from tests.facts import money
 from tests.test_live_books import AFTERWARDS, ORDERS, afterwards, come_to_rest, order
 from tests.wallets import AGENTS, CAPITAL, Wallet
@@ -156,6 +156,25 @@ def test_the_floors_shares_that_were_taken_away_are_paid_out_of_what_is_not_its(
     assert wallet.differences() == []
     assert wallet.room.equity() == CAPITAL + money("10") - cost
     assert wallet.room.state.wallet.elsewhere == money("490")
+
+
+def test_shares_accepted_in_the_moment_their_market_was_settled_show_as_money_and_are_forgotten(wallet: Wallet) -> None:
+    (market,) = wallet.markets
+    wallet.bought(AGENTS[0], market, Outcome.UP, "10")
+    wallet.chain.shares[market.id][Outcome.UP] += money("4")
+    seen, wallet.is_parted = wallet.items(), True
+    wallet.resolve(market, UNIT)
+    wallet.settle(market)
+    amounts = {item.seen.name: item.seen.least for item in seen}
+    for fact in acceptances(amounts, seen, at=wallet.now(), by="ann", reason="bought by hand"):
+        wallet.tell(fact)
+    wallet.claim(market)
+    wallet.tell_claims()
+    wallet.a_day_later()
+    assert wallet.room.state.wallet.beside == {}
+    wallet.accept()
+    assert wallet.differences() == []
+    assert wallet.room.state.wallet.elsewhere == money("504")
 
 
 def test_what_was_accepted_is_known_after_a_restart(wallet: Wallet) -> None:

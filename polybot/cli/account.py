@@ -127,24 +127,42 @@ def _asked(settings: Settings, amounts: dict[str, int] | None, reason: str) -> A
 def _show(view: AccountView) -> None:
     read = "not read yet" if view.read_at is None else f"read {_clock(view.read_at)}"
     floors = None if view.wallet is None or view.elsewhere is None else view.wallet - view.elsewhere
+    is_exact = view.least == view.most
     rows = (
-        ("wallet", view.wallet, f"pUSD on chain, {read}"),
-        ("elsewhere", view.elsewhere, "of it is not the floor's"),
-        ("the floor's", floors, "of it is"),
-        ("books", view.cash, "pUSD the desks have by the ledger"),
-        ("unpaid", view.unpaid, "of it is won, and not redeemed yet"),
-        ("dust", view.dust, "left lying: less than a cent, not worth a transaction"),
+        ("wallet", _amount(view.wallet), f"pUSD on chain, {read}"),
+        ("elsewhere", _amount(view.elsewhere), "of it is not the floor's"),
+        ("the floor's", _amount(floors), "of it is"),
+        ("by the books", _amount(view.least) if is_exact else "from " + _amount(view.least), "of it should be"),
+        *(() if is_exact else (("", "to " + _amount(view.most), "while trades or wins are on their way"),)),
+        ("ledger", _amount(view.cash), "pUSD the desks have"),
+        ("unpaid", _amount(view.unpaid), "of it is won, and not redeemed yet (below 0: paid ahead)"),
+        ("dust", _amount(view.dust), "left lying: less than a cent, not worth a transaction"),
     )
     for name, amount, meaning in rows:
-        typer.echo(f"{name:<12}{'?' if amount is None else format_units(amount):>18}  {meaning}")
+        typer.echo(f"{name:<12}{amount:>22}  {meaning}")
+    for won in view.unpaid_of:
+        typer.echo(f"{'':<12}{_amount(won.amount):>22}  unpaid of {won.market}, {_clock(won.at)}")
+    for name, shares in view.beside.items():
+        typer.echo(f"{'beside':<12}{_amount(shares):>22}  shares of {name} that are not the floor's")
     for item in view.items:
         typer.echo(f"\n{_item(item)}")
     for text in view.others:
         typer.echo(f"\nnot to be booked: {text}")
-    if not view.items and not view.others:
-        typer.echo("\nThe account and the books are the same.")
-    elif view.items:
-        typer.echo("\nNothing is bought while they differ. To book what was moved by hand: polybot account accept")
+    typer.echo(f"\n{_verdict(view, is_exact=is_exact)}")
+
+
+def _verdict(view: AccountView, *, is_exact: bool) -> str:
+    if view.items:
+        return "Nothing is bought while they differ. To book what was moved by hand: polybot account accept"
+    if view.others:
+        return "Nothing is bought until this is over."
+    if is_exact:
+        return "The account and the books are the same."
+    return "The account is as the books allow. A smaller difference shows once nothing is on its way."
+
+
+def _amount(amount: int | None) -> str:
+    return "?" if amount is None else format_units(amount)
 
 
 def _item(item: ItemSeen) -> str:

@@ -88,6 +88,8 @@ class WalletState(msgspec.Struct, kw_only=True):
             case SharesAccepted():
                 held = self.beside.setdefault(fact.market, {})
                 held[fact.outcome] = Shares(held.get(fact.outcome, 0) + fact.shares)
+                if not held[fact.outcome]:  # brought back
+                    del held[fact.outcome]
             case MarketSettled():
                 self._settle_beside(fact, markets)
                 return  # nothing grows old by it
@@ -125,6 +127,8 @@ class WalletState(msgspec.Struct, kw_only=True):
         return found
 
     def _forget(self, now: Millis, markets: Mapping[MarketId, Market]) -> None:
+        for name in [name for name in self.beside if name not in markets]:
+            del self.beside[name]  # told of only after it was settled: what they paid shows as money
         for name, market in tuple(self.markets.items()):
             if not market.unpaid:
                 del self.markets[name]

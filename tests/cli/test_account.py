@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from polybot.account_file import AccountFile
-from polybot.account_talk import AccountAnswer, AccountAsk, AccountView, ItemSeen
+from polybot.account_talk import AccountAnswer, AccountAsk, AccountView, ItemSeen, UnpaidSeen
 from polybot.cli import application
 from polybot.domain.errors import BadInput
 from polybot.domain.units import Millis
@@ -28,8 +28,12 @@ def a_view(*items: ItemSeen) -> AccountView:
         read_at=Millis(1_790_586_060_000),
         wallet=money("1750"),
         elsewhere=money("500"),
+        least=money("992.5"),
+        most=money("1000"),
         cash=money("1000"),
         unpaid=money("7.5"),
+        unpaid_of=(UnpaidSeen(market="window-1", amount=money("7.5"), at=Millis(1_790_586_000_000)),),
+        beside={"window-2:up": -4_000_000},
         dust=money("0.004"),
         items=items,
     )
@@ -78,7 +82,9 @@ def typed(folder: Path, *words: str, said: str = "") -> Any:
 def test_wallet_books_and_the_difference_are_shown_with_amount_and_since_when(floor: Answering, tmp_path: Path):
     done = typed(tmp_path)
     assert done.exit_code == 0, done.output
-    for text in ("1750.00", "1250.00", "1000.00", "7.50", "0.004", "cash=+250.00, since 2026-09-28 09:00:00 UTC"):
+    money_told = ("1750.00", "1250.00", "from 992.50", "to 1000.00", "0.004")
+    told = ("7.50  unpaid of window-1", "-4.00  shares of window-2:up", "cash=+250.00, since 2026-09-28 09:00:00 UTC")
+    for text in (*money_told, *told):
         assert text in done.output
     assert floor.asked == []
 
@@ -88,7 +94,7 @@ def test_it_shows_asks_why_and_whether_and_only_then_books_exactly_that(floor: A
     assert done.exit_code == 0, done.output
     (ask,) = floor.asked
     assert (ask.amounts, ask.reason) == ({"cash": money("250")}, "a deposit")
-    assert "the account and the books are the same" in done.output.lower()
+    assert done.output.rstrip().endswith("A smaller difference shows once nothing is on its way.")
 
 
 def test_without_a_yes_nothing_is_booked(floor: Answering, tmp_path: Path):
