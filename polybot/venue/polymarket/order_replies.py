@@ -185,7 +185,8 @@ def account_of(order: SentOrder, seen: OrderSeen | None, trades: Iterable[TradeS
 def parts_of(trade: TradeSeen, order_hash: str, token: TokenId) -> list[Part]:
     """What an order has of a trade: as its taker, as one of its makers, as both where it met another of ours, or none.
 
-    A maker's part is the maker's entry, in its own price and token; the trade's own fields are the taker's.
+    A maker's part is the maker's entry, in its own price and token; the trade's own fields are the taker's. A part of no
+    shares is none: nobody can book it, and a fact that cannot be booked would end this floor and every later start.
     """
     parts: list[Part] = []
     if trade.taker_order == order_hash:
@@ -194,7 +195,7 @@ def parts_of(trade: TradeSeen, order_hash: str, token: TokenId) -> list[Part]:
         if entry.order == order_hash and entry.token == token:
             fill = FillId(f"{trade.id}/{order_hash[:HASH_SHOWN]}")
             parts.append(Part(fill, entry.price, entry.shares, Liquidity.MAKER))
-    return parts
+    return [part for part in parts if part.shares]
 
 
 def _taken(trade: TradeSeen) -> list[Part]:

@@ -253,3 +253,10 @@ def test_fees_are_charged_on_the_takers_price_and_never_less_than_one_step():
     fill = only_fill(tracked().see_trade(trade(entry(at="0.99", size="0.01"))))
     assert fill.fee == Money(10)
     assert Price(fill.price) == 990_000
+
+
+def test_a_part_of_no_shares_is_no_fill_whoever_made_it():
+    taken, made = trade(entry(size="0")), trade(entry(OURS, size="0", side=Side.BUY), entry(), taker=OTHER)
+
+    assert tracked().see_trade(taken) == []
+    assert tracked().see_trade(made) == []
