@@ -11,6 +11,7 @@ from contextlib import suppress
 from loguru import logger
 
 from polybot.clock import Clock
+from polybot.domain.errors import BadInput
 from polybot.domain.units import Millis
 from polybot.venue.base import VenueBusy, VenueUnavailable
 from polybot.venue.polymarket.account_compare import (
@@ -141,7 +142,7 @@ class AccountWatch:
         self._venue.standing.note(self._clock.now_ms(), Treatment.LOOK_UP, text)
         try:
             await self._client.cancel(order.hash)
-        except VenueRejected as error:
+        except (BadInput, VenueRejected) as error:
             logger.bind(action="account").warning("{} could not be cancelled: {}", order.hash, error)
 
     # -- comparing ----------------------------------------------------------------------------------------------------

@@ -32,20 +32,23 @@ from polybot.venue.polymarket.account_values import Balance, PositionSeen
 from polybot.venue.polymarket.client_models import order_seen, position_seen, trade_seen, units_of
 from polybot.venue.polymarket.client_signing import OrderSigner, Signed
 from polybot.venue.polymarket.keys import Credentials, Hosts, Keys
-from polybot.venue.polymarket.wire_user import OrderSeen, TradeSeen
+from polybot.venue.polymarket.wire_user import OrderSeen, TradeSeen, readable
 
 T = TypeVar("T")
 BUSY_STATUS = frozenset((425, 429, 503))
 PAGES_MAX = 50
 """Of a listing; more is an answer nobody can wait for."""
+UNREADABLE = (ValueError, ArithmeticError, RecursionError)
+"""What the official client lets through of an answer that it cannot read: text that is no UTF-8, a cursor that cannot be
+sent back, numbers beyond all bounds, thousands of brackets."""
 
 
 class VenueRejected(Exception):
     """The venue said no: HTTP status (200: an answer that says so itself), its words, seconds it asks to wait."""
 
     def __init__(self, status: int, text: str, retry_after_s: float | None = None) -> None:
-        super().__init__(f"{status}: {text}")
-        self.status, self.text, self.retry_after_s = status, text, retry_after_s
+        self.status, self.text, self.retry_after_s = status, readable(text), retry_after_s
+        super().__init__(f"{status}: {self.text}")
 
 
 class HeartbeatMismatch(Exception):
@@ -133,7 +136,8 @@ class AccountClient:
         if isinstance(answer, RejectedOrder):
             raise VenueRejected(200, answer.message)
         if str(answer.order_id).lower() != signed.hash:
-            raise VenueUnavailable(f"the venue took {signed.hash} as {answer.order_id}: our hash is not its own")
+            named = readable(str(answer.order_id))
+            raise VenueUnavailable(f"the venue took {signed.hash} as {named}: our hash is not its own")
         got = answer.taking_amount if signed.order.side == "BUY" else answer.making_amount
         try:
             return Posted(status=answer.status, matched=Shares(units_of(got)), trades=answer.trade_ids)
@@ -146,7 +150,8 @@ class AccountClient:
             answer = await self._client.cancel_order(order_id=order_hash)
         if order_hash in (str(order).lower() for order in answer.canceled):
             return None
-        return next((text for order, text in answer.not_canceled.items() if order.lower() == order_hash), "not open")
+        refusals = (text for order, text in answer.not_canceled.items() if order.lower() == order_hash)
+        return readable(next(refusals, "not open"))
 
     async def cancel_all(self) -> list[str]:
         """The hashes of what was cancelled: every open order of this API key, whoever placed it."""
@@ -194,7 +199,7 @@ class AccountClient:
     async def collateral(self) -> Balance:
         async with _reading():
             found = await self._client.get_balance_allowance(asset_type="COLLATERAL")
-        return Balance(Money(found.balance), {key.lower(): value for key, value in found.allowances.items()})
+        return Balance(Money(found.balance), {readable(key.lower()): value for key, value in found.allowances.items()})
 
     async def refresh_collateral(self) -> None:
         """Have the venue look at the chain again: its own copy of our balance may be stale (polymarket.md 6.5)."""
@@ -275,9 +280,11 @@ async def _asking() -> AsyncIterator[None]:
     except sdk.RequestRejectedError as error:
         raise VenueRejected(error.status, str(error), error.retry_after) from error
     except (sdk.TransportError, sdk.UnexpectedResponseError, sdk.TimeoutError) as error:
-        raise VenueUnavailable(str(error)) from error
+        raise VenueUnavailable(readable(str(error))) from error
     except (sdk.UserInputError, sdk.SigningError) as error:
         raise BadInput(str(error)) from error
+    except UNREADABLE as error:
+        raise VenueUnavailable(f"the answer cannot be read: {readable(str(error))}") from error
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from polybot.venue.polymarket.wire_user import (
     MakerEntry,
     OrderSeen,
     TradeSeen,
+    name_of,
     phase_of,
     plain_status,
     price_or_none,
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
     from polymarket.models.clob.account import ClobTrade, OpenOrder
     from polymarket.models.data.portfolio import Position
 
+DIGITS_MAX = 12
+"""Before the point: nobody has a trillion of anything."""
+
 
 def order_seen(order: "OpenOrder") -> OrderSeen:
     """Raises BadInput for amounts and words nobody has heard of."""
     return OrderSeen(
-        hash=order.id.lower(),
+        hash=name_of(order.id.lower()),
         condition=ConditionId(str(order.condition_id)),
         token=TokenId(str(order.asset_id)),
         side=side_of(order.side),
@@ -51,7 +55,7 @@ def trade_seen(trade: "ClobTrade") -> TradeSeen:
         for maker in trade.maker_orders
     )
     return TradeSeen(
-        id=trade.id,
+        id=name_of(trade.id),
         phase=phase_of(trade.status),
         condition=ConditionId(str(trade.condition_id)),
         taker_order=trade.taker_order_id.lower(),
@@ -78,7 +82,9 @@ def position_seen(position: "Position") -> PositionSeen:
 
 
 def units_of(amount: Decimal) -> int:
-    """Millionths. Raises BadInput where some of it is less than one."""
+    """Millionths. Raises BadInput where some of it is less than one, and beyond what there can be."""
+    if not amount.is_finite() or amount.adjusted() > DIGITS_MAX:
+        raise BadInput(f"{amount} is no possible amount")
     units = amount * UNIT
     if units != int(units):
         raise BadInput(f"{amount} has more than 6 decimals")

@@ -4,6 +4,7 @@ Nothing here raises for a frame: what cannot be understood comes out as `Undecod
 """
 
 import enum
+import re
 
 import msgspec
 
@@ -15,6 +16,8 @@ from polybot.venue.polymarket.wire import FRAME_MAX, PONG, UNREADABLE, Pong, Und
 from polybot.venue.polymarket.wire_units import price_units, size_units
 
 SECONDS_DIGITS = 10
+NAME = re.compile(r"[!-~]{1,128}")
+WORDS_MAX = 1_000
 STATUS_PREFIXES = ("TRADE_STATUS_", "ORDER_STATUS_")
 
 
@@ -168,7 +171,7 @@ def _order(message: OrderMessage, received: Millis) -> OrderSeen:
     if message.type == "CANCELLATION" and (not status or status in OPEN_STATUSES):
         status = "CANCELED"
     return OrderSeen(
-        hash=message.id.lower(),
+        hash=name_of(message.id.lower()),
         condition=ConditionId(message.market),
         token=TokenId(message.asset_id),
         side=side_of(message.side),
@@ -192,7 +195,7 @@ def _trade(message: TradeMessage, received: Millis) -> TradeSeen:
         for maker in message.maker_orders or ()
     )
     return TradeSeen(
-        id=message.id,
+        id=name_of(message.id),
         phase=phase_of(message.status),
         condition=ConditionId(message.market),
         taker_order=message.taker_order_id.lower(),
@@ -207,6 +210,18 @@ def _trade(message: TradeMessage, received: Millis) -> TradeSeen:
 
 
 # -- fields -----------------------------------------------------------------------------------------------------------
+
+
+def name_of(text: str) -> str:
+    """An order's or trade's name, which goes into the journal. Raises BadInput for what nobody could write or find there."""
+    if not NAME.fullmatch(text):
+        raise BadInput(f"{readable(text)[:40]!r} is no order's or trade's name")
+    return text
+
+
+def readable(text: str) -> str:
+    """The venue's words, which are journaled and shown: what UTF-8 cannot hold replaced, and cut where they go on."""
+    return text[:WORDS_MAX].encode(errors="replace").decode()
 
 
 def phase_of(status: str) -> TradePhase:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import nullcontext
 
+import msgspec
 import pytest
 
 from polybot.clock import wall_ms
@@ -117,6 +118,39 @@ async def test_an_answer_that_is_lost_or_unreadable_is_an_unknown_answer_and_not
             await venue.place(approved(an_intent()), NOW)
         assert len(desk.sent) == 1
         assert venue.advance(NOW) == []
+
+
+async def test_no_answer_however_broken_is_more_than_an_outage():
+    async with a_venue() as (desk, venue):
+        intent = an_intent()
+        name, broken = hash_of(venue, intent), "[" * 100_000
+        absurd = taken("matched", order_id=name, makingAmount="5", takingAmount="1e999999")
+        for answer in (absurd, Answer(200, broken), Answer(500, broken, {"Content-Type": "application/json"})):
+            desk.answer = saying(answer)
+            with pytest.raises(VenueUnavailable):
+                await venue.place(approved(intent), NOW)
+            desk.outage = answer
+            with pytest.raises(VenueUnavailable):
+                await venue.client.open_orders()
+
+
+async def test_the_venues_words_can_be_written_down_however_long_and_odd_they_are():
+    async with a_venue() as (desk, venue):
+        desk.answer = saying(Answer(400, {"error": "the size is lower than the minimum \ud800" + "!" * 10_000}))
+        await venue.place(approved(an_intent()), NOW)
+        (refused,) = venue.advance(NOW)
+        assert isinstance(refused, OrderRejected)
+        assert len(msgspec.json.encode(refused)) < 2_000
+
+
+async def test_an_order_or_trade_whose_name_nobody_could_write_down_makes_the_listing_unreadable():
+    async with a_venue() as (desk, venue):
+        for name in ("", "\0", "x" * 10_000, "\ud800"):
+            desk.orders, desk.trades = {name: desk.order(name)}, [desk.trade("0xours", id=name)]
+            with pytest.raises(VenueUnavailable):
+                await venue.client.open_orders()
+            with pytest.raises(VenueUnavailable):
+                await venue.client.trades(NOW)
 
 
 async def test_an_allowance_error_is_no_reason_to_approve_and_send_again():
