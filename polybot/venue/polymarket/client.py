@@ -39,7 +39,7 @@ BUSY_STATUS = frozenset((425, 429, 503))
 PAGES_MAX = 50
 """Of a listing; more is an answer nobody can wait for."""
 UNREADABLE = (ValueError, ArithmeticError, RecursionError)
-"""What the official client lets through of an answer that it cannot read: text that is no UTF-8, a cursor that cannot be
+"""What the official client lets through where it cannot read an answer: text that is no UTF-8, a cursor that cannot be
 sent back, numbers beyond all bounds, thousands of brackets."""
 
 
@@ -172,7 +172,7 @@ class AccountClient:
         """One of our orders, open or ended; None where the venue has none of that hash."""
         try:
             async with _asking():
-                return order_seen(await self._client.get_order(order_id=order_hash))
+                return _named(order_hash, order_seen(await self._client.get_order(order_id=order_hash)))
         except VenueRejected as error:
             if error.status == 404:
                 return None
@@ -183,7 +183,7 @@ class AccountClient:
             if not isinstance(error.__cause__, sdk.UnexpectedResponseError):
                 raise
         found = await self.open_orders(order_hash)  # `null` is how some versions say that there is none
-        return found[0] if found else None
+        return _named(order_hash, found[0]) if found else None
 
     async def open_orders(self, order_hash: str | None = None) -> list[OrderSeen]:
         async with _reading():
@@ -297,6 +297,13 @@ async def _reading() -> AsyncIterator[None]:
         raise as_outage(error) from error
     except BadInput as error:
         raise VenueUnavailable(str(error)) from error
+
+
+def _named(order_hash: str, order: OrderSeen) -> OrderSeen:
+    """Raises VenueUnavailable for another order's story: ours may be open still, or filled."""
+    if order.hash != order_hash:
+        raise VenueUnavailable(f"asked for order {order_hash}, the venue answered with {order.hash}")
+    return order
 
 
 def as_outage(error: VenueRejected) -> VenueBusy | VenueUnavailable:

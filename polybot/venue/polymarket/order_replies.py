@@ -21,7 +21,7 @@ from polybot.domain.fees import FeeSchedule
 from polybot.domain.ids import ConditionId, FillId, TokenId
 from polybot.domain.order import CloseReason, OrderIntent
 from polybot.domain.units import Millis, Money, Price, Shares, complement
-from polybot.venue.polymarket.wire_user import MakerEntry, OrderSeen, TradePhase, TradeSeen
+from polybot.venue.polymarket.wire_user import OPEN_STATUSES, MakerEntry, OrderSeen, TradePhase, TradeSeen
 
 HASH_SHOWN = 18
 """Characters of an order's hash in a fill's name: enough to tell the orders of one trade apart."""
@@ -90,9 +90,15 @@ class TrackedOrder:
     def see_order(self, seen: OrderSeen) -> list[VenueReply]:
         """The order itself, from the stream or read."""
         replies = self.accept(seen.at)
-        if not seen.is_open and not (seen.status == "MATCHED" and self._rests and seen.matched < self.sent.shares):
+        if self._is_end(seen):
             replies += self.end(int(seen.matched), self._reason(seen.status, seen.matched), seen.at)
         return replies
+
+    def _is_end(self, seen: OrderSeen) -> bool:
+        """A FOK or FAK order is over once it is not held any more, in whatever words."""
+        if not self._rests:
+            return seen.status not in OPEN_STATUSES
+        return not seen.is_open and not (seen.status == "MATCHED" and seen.matched < self.sent.shares)
 
     def see_trade(self, trade: TradeSeen) -> list[VenueReply]:
         """A trade of ours in whatever phase it is; nothing where this order has no part in it."""
@@ -185,8 +191,8 @@ def account_of(order: SentOrder, seen: OrderSeen | None, trades: Iterable[TradeS
 def parts_of(trade: TradeSeen, order_hash: str, token: TokenId) -> list[Part]:
     """What an order has of a trade: as its taker, as one of its makers, as both where it met another of ours, or none.
 
-    A maker's part is the maker's entry, in its own price and token; the trade's own fields are the taker's. A part of no
-    shares is none: nobody can book it, and a fact that cannot be booked would end this floor and every later start.
+    A maker's part is the maker's entry, in its own price and token; the trade's own fields are the taker's. A part of
+    no shares is none: nobody can book it, and a fact that cannot be booked would end this floor and each later start.
     """
     parts: list[Part] = []
     if trade.taker_order == order_hash:

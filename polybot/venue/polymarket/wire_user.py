@@ -36,7 +36,11 @@ class TradePhase(enum.StrEnum):
 
 
 class OrderSeen(msgspec.Struct, frozen=True, kw_only=True):
-    """One of our orders as the venue has it. `status` in the venue's words, upper case only where it is a known one."""
+    """One of our orders as the venue has it. `status` in the venue's words, in upper case.
+
+    It may be free text, and new ones may come: an order has ended only where its status says so, for one that was taken
+    for ended while it is open would be filled behind our backs.
+    """
 
     hash: str
     condition: ConditionId
@@ -50,10 +54,12 @@ class OrderSeen(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_open(self) -> bool:
-        return self.status in OPEN_STATUSES
+        return not self.status.startswith(ENDS)
 
 
 OPEN_STATUSES = frozenset(("LIVE", "DELAYED"))
+ENDS = ("MATCHED", "CANCEL", "UNMATCHED", "INVALID", "EXPIRED", "REJECTED", "FAILED", "KILLED", "FILLED")
+"""How the status of an order that is over begins: the documented ones, and words that can mean nothing else."""
 
 
 class MakerEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,7 +174,7 @@ def _event(message: Message, received: Millis) -> OrderSeen | TradeSeen:
 
 def _order(message: OrderMessage, received: Millis) -> OrderSeen:
     status = plain_status(message.status or "")
-    if message.type == "CANCELLATION" and (not status or status in OPEN_STATUSES):
+    if message.type == "CANCELLATION" and not status.startswith(ENDS):
         status = "CANCELED"
     return OrderSeen(
         hash=name_of(message.id.lower()),
@@ -213,7 +219,7 @@ def _trade(message: TradeMessage, received: Millis) -> TradeSeen:
 
 
 def name_of(text: str) -> str:
-    """An order's or trade's name, which goes into the journal. Raises BadInput for what nobody could write or find there."""
+    """An order's or trade's name, which goes into the journal. Raises BadInput for what nobody could find there."""
     if not NAME.fullmatch(text):
         raise BadInput(f"{readable(text)[:40]!r} is no order's or trade's name")
     return text
@@ -237,6 +243,7 @@ def phase_of(status: str) -> TradePhase:
 
 def plain_status(status: str) -> str:
     """REST writes `TRADE_STATUS_CONFIRMED` where the stream writes `CONFIRMED`."""
+    status = status.upper()
     for prefix in STATUS_PREFIXES:
         status = status.removeprefix(prefix)
     return status

@@ -4,6 +4,7 @@ import random
 
 import hypothesis.strategies as st
 import msgspec
+import pytest
 from hypothesis import given
 
 from polybot.domain.events import FillConfirmed, FillFailed, FillMatched, Liquidity, OrderAccepted, OrderClosed
@@ -11,7 +12,7 @@ from polybot.domain.market import Outcome, Side
 from polybot.domain.order import CloseReason, TimeInForce
 from polybot.domain.units import Millis, Money, Price, Shares
 from polybot.venue.polymarket.order_replies import TrackedOrder, account_of
-from polybot.venue.polymarket.wire_user import MakerEntry, OrderSeen, TradePhase, TradeSeen
+from polybot.venue.polymarket.wire_user import MakerEntry, OrderSeen, TradePhase, TradeSeen, plain_status
 from tests.venue.builders import FEES, price, shares
 from tests.venue.polymarket.orders import CONDITION, NOW, TOKENS, an_intent, sent
 
@@ -193,7 +194,8 @@ def test_every_end_has_its_reason():
     assert reason("CANCELED_MARKET_RESOLVED") is CloseReason.MARKET_ENDED
     assert reason("CANCELED_EXPIRED_ORDER") is CloseReason.EXPIRED
     assert reason("CANCELED_NOT_ENOUGH_BALANCE") is CloseReason.CANCELLED
-    assert reason("words nobody knows") is CloseReason.CANCELLED
+    assert reason("CANCELED_WORDS_NOBODY_KNOWS") is CloseReason.CANCELLED
+    assert reason("WORDS_NOBODY_KNOWS", TimeInForce.FAK) is CloseReason.KILLED
     assert reason(killed, TimeInForce.FOK) is CloseReason.KILLED
     assert reason("UNMATCHED", TimeInForce.FAK) is CloseReason.KILLED
 
@@ -253,6 +255,19 @@ def test_fees_are_charged_on_the_takers_price_and_never_less_than_one_step():
     fill = only_fill(tracked().see_trade(trade(entry(at="0.99", size="0.01"))))
     assert fill.fee == Money(10)
     assert Price(fill.price) == 990_000
+
+
+@pytest.mark.parametrize("status", ["live", "DELAYED", "PARTIALLY_MATCHED", "", "LIVE_AGAIN"])
+def test_an_order_has_ended_only_where_its_status_says_so(status):
+    seen = order(plain_status(status))
+
+    assert seen.is_open
+    assert kinds(tracked().see_order(seen)) == ["OrderAccepted"]
+
+
+@pytest.mark.parametrize("status", ["canceled", "ORDER_STATUS_CANCELED_MARKET_RESOLVED", "INVALID", "Expired"])
+def test_an_end_is_understood_however_it_is_written(status):
+    assert kinds(tracked().see_order(order(plain_status(status)))) == ["OrderAccepted", "OrderClosed"]
 
 
 def test_a_part_of_no_shares_is_no_fill_whoever_made_it():

@@ -153,6 +153,15 @@ async def test_an_order_or_trade_whose_name_nobody_could_write_down_makes_the_li
                 await venue.client.trades(NOW)
 
 
+async def test_another_orders_story_is_not_taken_for_the_one_that_was_asked_for():
+    async with a_venue() as (desk, venue):
+        intent = an_intent()
+        name = hash_of(venue, intent)
+        desk.orders[name] = desk.order("0x" + "dd" * 32, status="CANCELED")
+        with pytest.raises(VenueUnavailable):
+            await venue.account_of(intent)
+
+
 async def test_an_allowance_error_is_no_reason_to_approve_and_send_again():
     """The official client's own `place_limit_order` would do just that."""
     async with a_venue() as (desk, venue):
