@@ -58,10 +58,14 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_settlement(positions: Iterable[PositionSeen]) -> SettlementPlan:
-    """Positions may be listed under more than one status: each token counts once."""
+    """Positions may be listed under more than one status: each token counts once.
+
+    What its owner holds of other events is his to settle: the contracts called here would take none of it, and a
+    transaction that pays nothing is confirmed like any other.
+    """
     by_condition: dict[ConditionId, list[PositionSeen]] = {}
     for position in {position.token: position for position in positions}.values():
-        if position.shares > 0 and position.outcome in (0, 1):
+        if position.shares > 0 and position.outcome in (0, 1) and not position.neg_risk:
             by_condition.setdefault(position.condition, []).append(position)
     claims: list[Claim] = []
     dust, lost = 0, 0

@@ -18,7 +18,10 @@ class Balance(msgspec.Struct, frozen=True):
 
 
 class PositionSeen(msgspec.Struct, frozen=True, kw_only=True):
-    """Shares held on chain, as the data service lists them: some seconds late. `outcome` is 0 for Up, 1 for Down."""
+    """Shares held on chain, as the data service lists them: some seconds late. `outcome` is 0 for Up, 1 for Down.
+
+    `neg_risk`: of an event of many outcomes, whose shares other contracts keep: none that a floor trades.
+    """
 
     token: TokenId
     condition: ConditionId
@@ -26,6 +29,7 @@ class PositionSeen(msgspec.Struct, frozen=True, kw_only=True):
     outcome: int | None
     redeemable: bool
     mergeable: bool
+    neg_risk: bool = False
     value: Money
 
 

@@ -77,6 +77,7 @@ def position_seen(position: "Position") -> PositionSeen:
         outcome=position.outcome_index,
         redeemable=position.redeemable,
         mergeable=position.mergeable,
+        neg_risk=position.negative_risk,
         value=Money(int(position.current_value * UNIT)),
     )
 

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 from loguru import logger
 
 from polybot.clock import Clock
 from polybot.domain.ids import ConditionId
-from polybot.domain.units import format_units
+from polybot.domain.units import Money, format_units
 from polybot.venue.base import VenueBusy, VenueUnavailable
 from polybot.venue.polymarket.account_settlement import (
     CALLS_MAX,
@@ -35,8 +36,21 @@ AGAIN_S_FIRST, AGAIN_S_MAX = 5.0, 600.0
 """After a transaction that failed: doubled each time."""
 LISTED_S = 60.0
 """What has been confirmed may be listed for so long after: the data service is some seconds late."""
+LATE_MOST = 15
+"""Times that: while the very claim that was confirmed is listed, the service is later than it should be. Claiming it
+again would be confirmed too, pay nothing, and be counted."""
+READING_S_MAX, TRANSACT_S_MAX = 60.0, 300.0
+"""An answer that comes in drops has no end: the client's own limits begin anew with each."""
 SUBMITS_PER_S, SUBMITS_BURST = 20 / 60, 5
 """Below the relayer's 25 a minute, since the client itself may repeat a submission."""
+
+
+class _Done(msgspec.Struct, frozen=True):
+    """The last claim of a market that was confirmed, and when, in monotonic seconds."""
+
+    at: float
+    kind: ClaimKind
+    worth: Money
 
 
 class Redeemer:
@@ -58,7 +72,7 @@ class Redeemer:
         self._client, self._clock, self._settled = client, clock, settled
         self._merges, self._listed_s = merges, listed_s
         self._submits = Bucket(SUBMITS_PER_S, SUBMITS_BURST)
-        self._done: dict[tuple[ClaimKind, ConditionId], float] = {}
+        self._done: dict[ConditionId, _Done] = {}
         self._not_before: dict[tuple[ClaimKind, ConditionId], float] = {}
         self._failures: dict[tuple[ClaimKind, ConditionId], int] = {}
         self._wanted = asyncio.Event()
@@ -82,11 +96,13 @@ class Redeemer:
     async def look(self) -> int:
         """One round: read what is to be had, and have it. Returns how many claims were confirmed."""
         try:
-            positions = [found for status in STATUSES for found in await self._client.positions(status)]
-        except (VenueUnavailable, VenueBusy) as error:
+            async with asyncio.timeout(READING_S_MAX):
+                positions = [found for status in STATUSES for found in await self._client.positions(status)]
+        except (TimeoutError, VenueUnavailable, VenueBusy) as error:
             logger.bind(action="settlement").warning("positions could not be read: {}", error)
             return 0
         self.plan = plan_settlement(positions)
+        self._forget_done()
         ready = [claim for claim in self.plan.claims if self._is_ready(claim)]
         whole = [claim for claim in ready if not self._failures.get(_key(claim))]
         failed = [claim for claim in ready if self._failures.get(_key(claim))]
@@ -98,9 +114,17 @@ class Redeemer:
     def _is_ready(self, claim: Claim) -> bool:
         if claim.kind is ClaimKind.MERGE and not self._merges:
             return False
-        now_s, key = self._clock.monotonic(), _key(claim)
-        self._done = {name: at for name, at in self._done.items() if now_s - at < self._listed_s}
-        return key not in self._done and self._not_before.get(key, 0.0) <= now_s
+        return claim.condition not in self._done and self._not_before.get(_key(claim), 0.0) <= self._clock.monotonic()
+
+    def _forget_done(self) -> None:
+        """What is listed of a market is believed again once what was done there can be seen in it."""
+        now_s = self._clock.monotonic()
+        listed = {(claim.kind, claim.condition, claim.worth) for claim in self.plan.claims}
+        self._done = {
+            market: done
+            for market, done in self._done.items()
+            if now_s - done.at < self._listed_s * (LATE_MOST if (done.kind, market, done.worth) in listed else 1)
+        }
 
     async def _transact(self, batch: tuple[Claim, ...]) -> bool:
         now_s = self._clock.monotonic()
@@ -109,12 +133,13 @@ class Redeemer:
         await asyncio.sleep(wait_s)
         worth = format_units(sum(claim.worth for claim in batch))
         try:
-            transaction = await self._client.transact(self._calls(batch), f"Settle {worth} pUSD")
-        except (VenueRejected, VenueUnavailable, VenueBusy) as error:
+            async with asyncio.timeout(TRANSACT_S_MAX):
+                transaction = await self._client.transact(self._calls(batch), f"Settle {worth} pUSD")
+        except (TimeoutError, VenueRejected, VenueUnavailable, VenueBusy) as error:
             self._failed(batch, str(error))
             return False
         for claim in batch:
-            self._done[_key(claim)] = self._clock.monotonic()
+            self._done[claim.condition] = _Done(self._clock.monotonic(), claim.kind, claim.worth)
             self._failures.pop(_key(claim), None)
         logger.bind(action="settlement").info("settled {} pUSD of {} markets: {}", worth, len(batch), transaction)
         self._settled(Settled(at=self._clock.now_ms(), transaction=transaction, claims=batch))

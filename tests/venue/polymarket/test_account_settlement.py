@@ -1,5 +1,6 @@
 """What of the shares on chain is worth turning into pUSD."""
 
+import msgspec
 import pytest
 
 from polybot.domain.ids import ConditionId, TokenId
@@ -41,6 +42,11 @@ def test_a_winner_is_redeemed_for_what_it_is_worth():
 def test_a_loser_is_left_and_counted():
     plan = plan_settlement([held(1, 1, 10, 0)])
     assert (plan.claims, plan.lost) == ((), 10 * UNIT)
+
+
+def test_a_winner_of_an_event_of_many_outcomes_is_its_owners_to_redeem():
+    theirs = msgspec.structs.replace(held(1, 0, 10, 10), neg_risk=True)
+    assert plan_settlement([theirs]).claims == ()
 
 
 def test_dust_is_told_and_left():

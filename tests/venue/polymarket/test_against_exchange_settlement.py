@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
+from polybot.clock import SystemClock
 from polybot.domain.units import UNIT, Money, Price
 from polybot.venue.polymarket import redeem
 from polybot.venue.polymarket.account_settlement import ClaimKind, Settled
+from polybot.venue.polymarket.account_values import PositionSeen
 from polybot.venue.polymarket.redeem import Redeemer
 from tests.venue.polymarket.order_rehearsal import CASH, DEPOSIT, PROXY, SAFE, Rehearsal, rehearsal
 
@@ -14,9 +16,9 @@ KINDS = {"proxy": PROXY, "safe": SAFE, "deposit": DEPOSIT}
 """An EOA pays its own gas by a chain that the exchange does not have."""
 
 
-def a_redeemer(at: Rehearsal) -> tuple[Redeemer, list[Settled]]:
+def a_redeemer(at: Rehearsal, listed_s: float = redeem.LISTED_S) -> tuple[Redeemer, list[Settled]]:
     settled: list[Settled] = []
-    return Redeemer(at.client, at.clock, settled.append), settled
+    return Redeemer(at.client, at.clock, settled.append, listed_s=listed_s), settled
 
 
 def give_sets(at: Rehearsal, dollars: int) -> None:
@@ -33,7 +35,7 @@ def resolve(at: Rehearsal, payout_up: int) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_sets_are_merged_and_winners_redeemed_for_every_gasless_wallet_and_version(kind, version):
     async with rehearsal(wallet=KINDS[kind], version=version, streams=False) as at:
-        redeemer, settled = a_redeemer(at)
+        redeemer, settled = a_redeemer(at, listed_s=0.0)
         give_sets(at, 10)
         assert await redeemer.look() == 1
         assert (at.account.cash, at.holds) == (CASH, [0, 0])
@@ -78,7 +80,7 @@ async def test_a_transaction_that_fails_is_tried_again_later_until_it_is_confirm
 
 async def test_what_has_been_confirmed_is_not_submitted_again_while_it_is_still_listed():
     async with rehearsal(wallet=DEPOSIT, streams=False) as at:
-        redeemer, settled = a_redeemer(at)
+        redeemer, settled = a_redeemer(at, listed_s=0.2)
         give_sets(at, 10)
         resolve(at, UNIT)
         late = await at.client.positions("REDEEMABLE")
@@ -88,8 +90,21 @@ async def test_what_has_been_confirmed_is_not_submitted_again_while_it_is_still_
             return late
 
         at.client.positions = still_listed  # type: ignore[method-assign]
+        await asyncio.sleep(0.3)  # later than it should be
         assert await redeemer.look() == 0
         assert len(settled) == 1
+
+
+async def test_positions_that_never_end_are_given_up_and_asked_for_again(monkeypatch):
+    class Dripping:
+        async def positions(self, status: str) -> list[PositionSeen]:
+            await asyncio.sleep(60)
+            return []
+
+    monkeypatch.setattr(redeem, "READING_S_MAX", 0.01)
+    redeemer = Redeemer(Dripping(), SystemClock(), lambda settled: None)  # type: ignore[arg-type]
+    async with asyncio.timeout(10):
+        assert await redeemer.look() == 0
 
 
 async def test_a_relayer_that_is_down_is_asked_again():
