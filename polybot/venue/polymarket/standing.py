@@ -14,6 +14,9 @@ NOTICES_KEPT = 200
 PAUSE_S_FIRST, PAUSE_S_MAX = 1.0, 30.0
 """Where the venue does not say how long: doubled each time, as its restarts ask for (polymarket.md 6.5, 425)."""
 
+TOLD_S_MAX = 600.0
+"""Where it does say, and names a day or a year, it is asked again after so long: nothing else would end the pause."""
+
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """PAUSE, STOP (until a person has seen to it), or LOOK_UP for what is merely worth a line."""
@@ -45,7 +48,7 @@ class Standing:
         return f"{self._paused}, for {self._until_s - now_s:.0f} s more"
 
     def pause(self, at: Millis, now_s: float, text: str, retry_after_s: float | None, *, post_only_taken: bool) -> None:
-        wait_s = self._pause_s if retry_after_s is None else retry_after_s
+        wait_s = self._pause_s if retry_after_s is None else min(retry_after_s, TOLD_S_MAX)
         self._pause_s = min(2 * self._pause_s, PAUSE_S_MAX)
         self._paused, self._until_s, self._post_only = text, now_s + wait_s, post_only_taken
         self.note(at, Treatment.PAUSE, text)

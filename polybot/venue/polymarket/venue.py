@@ -34,6 +34,8 @@ LOOKUP_PATIENCE_MS = 30_000
 """Orders have landed late after a call that seemed to fail (polymarket.md 8, 9); none later than this is known."""
 PACE_WAIT_S_MAX = 1.0
 """An order that would have to wait longer for its turn is not sent."""
+RESET_S_MAX = 60.0
+"""The slowest tier fills its allowance in seconds: a reset that is further away is a misread unit, or nonsense."""
 TRACKED_MAX = 20_000
 """Orders remembered; beyond it the oldest that are over are forgotten."""
 NO_ORDER = "0x" + "0" * 64
@@ -74,6 +76,7 @@ class PolymarketVenue:
         elif pause := self.standing.paused(self._clock.monotonic(), post_only=intent.post_only):
             raise VenueBusy(pause)
         else:
+            self._heed_limits()
             await self._turn(self._pace.orders)
             await self._send(tracked, signed)
 
@@ -199,12 +202,18 @@ class PolymarketVenue:
         at = self._clock.now_ms()
         self._replies.append(OrderRejected(at=at, agent=intent.agent, order=intent.id, text=text))
 
+    def _heed_limits(self) -> None:
+        """What the venue last said of our allowance holds for orders. A cancel is never held back for it: whichever
+        allowance was meant, an order that stands too long costs more than a refusal."""
+        limits = self.client.limits
+        if limits.remaining is not None and limits.remaining < 1 and limits.reset_s is not None:
+            now_s, left_s = self._clock.monotonic(), limits.reset_s - wall_ms() / 1000  # the floor's time may be hastened
+            self._pace.orders.empty_until(now_s, now_s + min(left_s, RESET_S_MAX))
+            limits.remaining = None
+
     async def _turn(self, bucket: Bucket) -> None:
         """Wait for the rate limit, or raise VenueBusy where that would take too long."""
-        now_s, limits = self._clock.monotonic(), self.client.limits
-        if limits.remaining is not None and limits.remaining < 1 and limits.reset_s is not None:
-            bucket.empty_until(now_s, now_s + limits.reset_s - wall_ms() / 1000)  # the floor's time may be hastened
-            limits.remaining = None
+        now_s = self._clock.monotonic()
         wait_s = bucket.wait_s(now_s)
         if wait_s > PACE_WAIT_S_MAX:
             raise VenueBusy(f"the rate limit leaves no order for {wait_s:.1f} s: not sent")

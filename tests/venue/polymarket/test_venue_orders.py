@@ -342,6 +342,8 @@ async def test_the_venues_own_word_on_the_rate_limit_counts():
         }
         desk.answer = lambda body: Answer(400, {"error": "invalid expiration"}, limits)
         await venue.place(approved(an_intent(1)), NOW)
+        await venue.cancel(an_intent(1).id, NOW)
+        assert len(desk.cancelled) == 1, "no reason to let an order stand"
         with pytest.raises(VenueBusy, match="rate limit"):
             await venue.place(approved(an_intent(2)), NOW)
         assert len(desk.sent) == 1
@@ -359,6 +361,18 @@ async def test_a_rate_limit_that_is_over_holds_nobody_up_though_the_floors_time_
         await venue.place(approved(an_intent(1)), NOW)
         await venue.place(approved(an_intent(2)), NOW)
         assert len(desk.sent) == 2
+
+
+async def test_no_word_of_the_venue_holds_orders_back_for_ever():
+    async with a_venue() as (desk, venue):
+        in_ms = {"Poly-RateLimit-Remaining": "0", "Poly-RateLimit-Reset": "1e308"}
+        desk.answer = lambda body: Answer(429, {"error": "slow down"}, in_ms | {"Retry-After": "1e308"})
+        with pytest.raises(VenueBusy):
+            await venue.place(approved(an_intent(1)), NOW)
+        later = venue._clock.monotonic() + 601
+        assert venue.standing.paused(later, post_only=False) == ""
+        venue._heed_limits()
+        assert venue._pace.orders.wait_s(venue._clock.monotonic()) <= 61
 
 
 async def test_an_order_does_not_hold_up_the_loop():
