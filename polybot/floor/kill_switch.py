@@ -14,6 +14,7 @@ from polybot.domain.events import AnyFact, Severity, SystemNoted, TradingPaused,
 from polybot.domain.ids import OrderId
 from polybot.floor.dispatch import Dispatcher
 from polybot.floor.status import SwitchReport
+from polybot.floor.venue_calls import CALL_S_MAX
 from polybot.switch_file import SwitchAnswer, SwitchFile, SwitchUnreadable, Wish
 from polybot.venue.base import VenueBusy, VenueUnavailable
 
@@ -23,6 +24,8 @@ CANCEL_S_MAX = 10.0
 """How long open orders are waited for after their cancelling was asked for."""
 SEND_S_MAX = 9.0
 """An order that is being sent is over by then (venue_calls.CALL_S_MAX)."""
+ACCOUNT_S_MAX = 30.0
+"""How long the account's orders are tried to be cancelled."""
 STEP_S = 0.02
 CancelAccount = Callable[[], Awaitable[Sequence[str]]]
 """Cancels every open order of the account at the venue, whoever placed it; those that are still open all the same.
@@ -175,16 +178,15 @@ class KillSwitch:
         asked, trouble = 0, ""
         for order in self._open_orders():
             try:
-                await self._dispatcher.venue.cancel(order, self._clock.now_ms())
+                async with asyncio.timeout(CALL_S_MAX):
+                    await self._dispatcher.venue.cancel(order, self._clock.now_ms())
                 asked += 1
-            except (VenueUnavailable, VenueBusy) as error:
-                trouble = f"{order} could not be cancelled: {error}"
+            except (TimeoutError, VenueUnavailable, VenueBusy) as error:
+                trouble = f"{order} could not be cancelled: {str(error) or 'no answer'}"
+                if self.cancel_account is not None:
+                    break  # one call for all of them does not wait for so many that are not answered
         if self.cancel_account is not None:  # sees what we do not know of, and what was not answered just now
-            try:
-                open_there = await self.cancel_account()
-                trouble = f"the venue still has {len(open_there)} orders of the account open" if open_there else ""
-            except (VenueUnavailable, VenueBusy) as error:
-                trouble = f"the account's orders could not all be cancelled: {error}"
+            trouble = await self._empty_account(self.cancel_account)
         await self._until(lambda: not self._open_orders(), CANCEL_S_MAX)
         left = self._open_orders()
         if left:
@@ -192,6 +194,15 @@ class KillSwitch:
             trouble = f"{trouble}; {still}" if trouble else still
         told = f"{asked} of the floor's orders were cancelled" if asked else "the floor had no open orders"
         return (f"{told}, and all others of the account" if self.cancel_account is not None else told), trouble
+
+    async def _empty_account(self, cancel_account: CancelAccount) -> str:
+        """What could not be cancelled, "" where nothing is open any more."""
+        try:
+            async with asyncio.timeout(ACCOUNT_S_MAX):
+                open_there = await cancel_account()
+        except (TimeoutError, VenueUnavailable, VenueBusy) as error:
+            return f"the account's orders could not all be cancelled: {str(error) or 'no answer'}"
+        return f"the venue still has {len(open_there)} orders of the account open" if open_there else ""
 
     def _on_their_way(self) -> bool:
         return any(at is None for at in self._dispatcher.sent_at.values())

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from polybot.domain.events import OrderRejected, SystemNoted, TradingPaused, TradingResumed
+from polybot.domain.ids import OrderId
 from polybot.domain.order import CloseReason
+from polybot.domain.units import Millis
 from polybot.floor.kill_switch import CANCEL_S_MAX, KillSwitch
+from polybot.floor.venue_calls import CALL_S_MAX
 from polybot.switch_file import STOP, SwitchAnswer, SwitchFile, Wish
 from polybot.venue.base import VenueUnavailable
 from tests.floor.venues import VenueStage
@@ -92,6 +95,28 @@ def test_the_account_is_emptied_even_of_what_is_not_ours_and_its_silence_is_told
         assert "no answer" in (await switch.stop(cancel_all=True, by="ann")).trouble
 
     play(tmp_path, script)
+
+
+def test_orders_whose_cancels_are_not_answered_do_not_hold_up_the_one_call_for_all_of_them(tmp_path):
+    async def script(stage: VenueStage, switch: KillSwitch) -> None:
+        emptied: list[float] = []
+
+        async def no_answer(order: OrderId, now: Millis) -> None:
+            await asyncio.sleep(3_600)
+
+        async def cancel_account() -> list[str]:
+            emptied.append(stage.clock.monotonic())
+            await asyncio.sleep(3_600)
+            return []
+
+        await stage.send()
+        stage.venue.cancel, switch.cancel_account = no_answer, cancel_account  # type: ignore[method-assign]
+        began = stage.clock.monotonic()
+        report = await switch.stop(cancel_all=True, by="ann")
+        assert emptied[0] - began < CALL_S_MAX + 1
+        assert "the account's orders could not all be cancelled: no answer" in report.trouble
+
+    play(tmp_path, script, agents=4)
 
 
 def test_it_is_paused_once_and_until_a_person_resumes_whatever_the_hour(tmp_path):
