@@ -93,7 +93,7 @@ async def open_client(keys: Keys, hosts: Hosts, clock: Clock) -> "AccountClient"
         )
     signer = OrderSigner(client._ctx)
     signer.measure(clock)
-    return AccountClient(client, signer, limits)
+    return AccountClient(client, signer, limits, clock)
 
 
 def environment(hosts: Hosts) -> Environment:
@@ -114,8 +114,8 @@ def environment(hosts: Hosts) -> Environment:
 class AccountClient:
     """One account's calls, each sent once. Reads raise VenueUnavailable and VenueBusy, orders VenueRejected as well."""
 
-    def __init__(self, client: AsyncSecureClient, signer: OrderSigner, limits: RateLimits) -> None:
-        self._client, self.signer, self.limits = client, signer, limits
+    def __init__(self, client: AsyncSecureClient, signer: OrderSigner, limits: RateLimits, clock: Clock) -> None:
+        self._client, self.signer, self.limits, self._clock = client, signer, limits, clock
         self._config = client.environment._config
         self.wallet = signer.wallet
 
@@ -172,7 +172,8 @@ class AccountClient:
         """One of our orders, open or ended; None where the venue has none of that hash."""
         try:
             async with _asking():
-                return _named(order_hash, order_seen(await self._client.get_order(order_id=order_hash)))
+                found = await self._client.get_order(order_id=order_hash)
+                return _named(order_hash, order_seen(found, self._clock.now_ms()))
         except VenueRejected as error:
             if error.status == 404:
                 return None
@@ -182,19 +183,20 @@ class AccountClient:
         except VenueUnavailable as error:
             if not isinstance(error.__cause__, sdk.UnexpectedResponseError):
                 raise
-        found = await self.open_orders(order_hash)  # `null` is how some versions say that there is none
-        return _named(order_hash, found[0]) if found else None
+        listed = await self.open_orders(order_hash)  # `null` is how some versions say that there is none
+        return _named(order_hash, listed[0]) if listed else None
 
     async def open_orders(self, order_hash: str | None = None) -> list[OrderSeen]:
         async with _reading():
-            return [order_seen(order) for order in await _all(self._client.list_open_orders(id=order_hash))]
+            found = await _all(self._client.list_open_orders(id=order_hash))
+            return [order_seen(order, self._clock.now_ms()) for order in found]
 
     async def trades(self, after: Millis, condition: ConditionId | None = None) -> list[TradeSeen]:
         """Our trades, as maker or taker, matched from a second before `after` on."""
         since = str(max(0, after // 1000 - 1))
         async with _reading():
             pages = self._client.list_account_trades(market=condition, after=since)
-            return [trade_seen(trade) for trade in await _all(pages)]
+            return [trade_seen(trade, self._clock.now_ms()) for trade in await _all(pages)]
 
     async def collateral(self) -> Balance:
         async with _reading():

@@ -28,8 +28,8 @@ DIGITS_MAX = 12
 """Before the point: nobody has a trillion of anything."""
 
 
-def order_seen(order: "OpenOrder") -> OrderSeen:
-    """Raises BadInput for amounts and words nobody has heard of."""
+def order_seen(order: "OpenOrder", received: Millis) -> OrderSeen:
+    """Raises BadInput for amounts and words nobody has heard of. Nothing is dated later than it was `received`."""
     return OrderSeen(
         hash=name_of(order.id.lower()),
         condition=ConditionId(str(order.condition_id)),
@@ -39,11 +39,12 @@ def order_seen(order: "OpenOrder") -> OrderSeen:
         shares=size_units(_text(order.original_size)),
         matched=size_units(_text(order.size_matched)),
         status=plain_status(order.status),
-        at=_millis(order.created_at),
+        at=min(_millis(order.created_at), received),
     )
 
 
-def trade_seen(trade: "ClobTrade") -> TradeSeen:
+def trade_seen(trade: "ClobTrade", received: Millis) -> TradeSeen:
+    """As `order_seen`."""
     makers = tuple(
         MakerEntry(
             order=maker.order_id.lower(),
@@ -64,8 +65,8 @@ def trade_seen(trade: "ClobTrade") -> TradeSeen:
         price=price_or_none(_text(trade.price)),
         shares=size_units(_text(trade.size)),
         makers=makers,
-        matched_at=_millis(trade.matched_at),
-        updated_at=_millis(trade.updated_at),
+        matched_at=min(_millis(trade.matched_at), received),
+        updated_at=min(_millis(trade.updated_at), received),
     )
 
 

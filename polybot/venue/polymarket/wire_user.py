@@ -265,8 +265,12 @@ def price_or_none(text: str) -> Price | None:
 
 
 def time_of(value: str | int, received: Millis) -> Millis:
-    """Seconds or milliseconds as text or number; the time of receipt where there is none."""
+    """Seconds or milliseconds as text or number; the time of receipt where there is none.
+
+    Never later than that, for what is told has happened: these times go into the journal, and a floor's clock never
+    goes back behind the latest that stands there. One of the year 2286 would be the floor's last.
+    """
     text = str(value)
     if not (text.isascii() and text.isdecimal()) or len(text) not in (SECONDS_DIGITS, SECONDS_DIGITS + 3):
         return received
-    return Millis(int(text) * (1000 if len(text) == SECONDS_DIGITS else 1))
+    return Millis(min(int(text) * (1000 if len(text) == SECONDS_DIGITS else 1), received))

@@ -71,6 +71,12 @@ def test_words_and_numbers_that_vary_are_read_too():
     assert (prefixed.phase, prefixed.price) == (TradePhase.MATCHED, None)
 
 
+def test_nothing_is_dated_after_it_was_told():
+    for told in ("9999999999", 9_999_999_999_999):
+        order, trade = decoded([ORDER | {"timestamp": told}, TRADE | {"match_time": told, "timestamp": told}])
+        assert (order.at, trade.matched_at, trade.updated_at) == (NOW, NOW, NOW)
+
+
 def test_one_bad_message_costs_no_other():
     bad = TRADE | {"size": "-1"}
     found = decoded([ORDER, bad, TRADE | {"status": "DREAMT"}, TRADE])

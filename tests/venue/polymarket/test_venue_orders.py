@@ -153,6 +153,15 @@ async def test_an_order_or_trade_whose_name_nobody_could_write_down_makes_the_li
                 await venue.client.trades(NOW)
 
 
+async def test_nothing_that_is_read_is_dated_after_it_was_read():
+    async with a_venue() as (desk, venue):
+        name, told = hash_of(venue, an_intent()), "9999999999"
+        desk.orders[name] = desk.order(name, created_at=int(told))
+        desk.trades = [desk.trade(name, match_time=told, last_update=told)]
+        (order,), (trade,) = await venue.client.open_orders(), await venue.client.trades(NOW)
+        assert max(order.at, trade.matched_at, trade.updated_at) <= venue._clock.now_ms()
+
+
 async def test_another_orders_story_is_not_taken_for_the_one_that_was_asked_for():
     async with a_venue() as (desk, venue):
         intent = an_intent()
