@@ -19,7 +19,7 @@ from polybot.doctor.findings import require_passed
 from polybot.domain.events import Journaled, MarketSettled, Severity, TradingPaused, TradingResumed
 from polybot.domain.ids import MarketId
 from polybot.domain.market import Market
-from polybot.domain.order import OrderIntent
+from polybot.domain.order import OrderIntent, Working
 from polybot.domain.units import Millis, format_units
 from polybot.floor.status import AccountStatus
 from polybot.house import House
@@ -78,7 +78,7 @@ class LiveTrading:
         stack.push_async_callback(account.close)
         for desk in self._room.desks.values():  # what a former process sent is followed from the start
             for known in desk.state.orders.values():
-                account.venue.adopt(known.intent)
+                account.venue.adopt(known.intent, accepted=isinstance(known, Working))
         with suppress(TimeoutError):  # what was not seen now speaks against trading until it is
             async with asyncio.timeout(FIRST_LOOK_S_MAX):
                 await account.permission.ask()

@@ -175,8 +175,14 @@ class TrackedOrder:
         return Millis(max(at, self.intent.decided_at))
 
 
-def account_of(order: SentOrder, seen: OrderSeen | None, trades: Iterable[TradeSeen]) -> list[VenueReply] | None:
-    """An order's whole account from what was read of it; None where the venue knows neither it nor a trade of it."""
+def account_of(
+    order: SentOrder, seen: OrderSeen | None, trades: Iterable[TradeSeen], *, gone_at: Millis | None = None
+) -> list[VenueReply] | None:
+    """An order's whole account from what was read of it; None where the venue knows neither it nor a trade of it.
+
+    `gone_at`: an order that was taken and is not there (any more), or is in a state that nobody knows, was over by then,
+    with what was matched of it.
+    """
     story = TrackedOrder(order)
     replies: list[VenueReply] = []
     if seen is not None:
@@ -185,6 +191,8 @@ def account_of(order: SentOrder, seen: OrderSeen | None, trades: Iterable[TradeS
         replies += story.see_trade(trade)
     if seen is not None:
         replies += story.see_order(seen)
+    if gone_at is not None and (seen is None or seen.status not in OPEN_STATUSES):
+        replies += story.accept(order.intent.decided_at) + story.end(story.filled, CloseReason.MARKET_ENDED, gone_at)
     return replies if seen is not None or replies else None
 
 

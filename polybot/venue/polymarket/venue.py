@@ -32,6 +32,10 @@ from polybot.venue.polymarket.wire_user import OrderSeen, TradeSeen
 
 LOOKUP_PATIENCE_MS = 30_000
 """Orders have landed late after a call that seemed to fail (polymarket.md 8, 9); none later than this is known."""
+GONE_MS = 600_000
+"""So long after its market's end an order that the venue does not have is open nowhere, whatever became of it."""
+CLOCKS_APART_MS = 60_000
+"""How far our clock may be ahead of the one that dates the venue's trades (doctor/venue.py allows two seconds)."""
 PACE_WAIT_S_MAX = 1.0
 """An order that would have to wait longer for its turn is not sent."""
 RESET_S_MAX = 60.0
@@ -106,9 +110,9 @@ class PolymarketVenue:
             return None
         sent = _sent(intent, order_hash, form, market)
         seen = await self.client.order(order_hash)
-        trades = await self.client.trades(intent.decided_at, sent.condition)
+        trades = await self.client.trades(Millis(intent.decided_at - CLOCKS_APART_MS), sent.condition)
         ours = [trade for trade in trades if parts_of(trade, order_hash, sent.token)]
-        account = account_of(sent, seen, ours)
+        account = account_of(sent, seen, ours, gone_at=self._gone_at(order_hash, market))
         if account is not None:
             self._catch_up(self._track(sent), seen, ours)
         return account
@@ -145,19 +149,29 @@ class PolymarketVenue:
         except (BadInput, VenueUnavailable):
             return None
 
-    def adopt(self, intent: OrderIntent) -> str | None:
-        """Follow an order of ours again, one that our books have ended included; its hash, None where it has none."""
+    def adopt(self, intent: OrderIntent, *, accepted: bool = False) -> str | None:
+        """Follow an order of ours again, one that our books have ended included; its hash, None where it has none.
+
+        `accepted`: our books have that the venue took it.
+        """
         try:
             form, market = self._form(intent)
             order_hash = self.client.signer.hash_of(form)
         except (BadInput, VenueUnavailable):
             return None
-        self._track(_sent(intent, order_hash, form, market))
+        tracked = self._track(_sent(intent, order_hash, form, market))
+        tracked.accepted |= accepted
         return order_hash
 
     def open_orders(self) -> list[TrackedOrder]:
         """What is followed here and not over."""
         return [tracked for tracked in self._tracked.values() if not tracked.is_over]
+
+    def _gone_at(self, order_hash: str, market: Market) -> Millis | None:
+        """When an order that was taken is over even if the venue has forgotten it; None before that, and for others."""
+        tracked, gone_at = self._tracked.get(order_hash), Millis(market.window_end + GONE_MS)
+        was_taken = tracked is not None and tracked.accepted
+        return gone_at if was_taken and gone_at <= self._clock.now_ms() else None
 
     # -- sending ------------------------------------------------------------------------------------------------------
 

@@ -109,7 +109,9 @@ class Desk:
         return self._say(request, self.outage or Answer(200, {"data": found, "next_cursor": "LTE="}))
 
     async def get_trades(self, request: web.Request) -> web.StreamResponse:
-        return self._say(request, self.outage or Answer(200, {"data": self.trades, "next_cursor": "LTE="}))
+        after = int(request.query.get("after", 0))
+        found = [one for one in self.trades if int(one["match_time"]) >= after]
+        return self._say(request, self.outage or Answer(200, {"data": found, "next_cursor": "LTE="}))
 
     async def get_balance(self, request: web.Request) -> web.StreamResponse:
         held = self.balances.get(request.query.get("token_id", ""), 0)

@@ -265,6 +265,14 @@ def test_an_order_has_ended_only_where_its_status_says_so(status):
     assert kinds(tracked().see_order(seen)) == ["OrderAccepted"]
 
 
+def test_an_order_in_a_state_nobody_knows_is_over_once_its_market_is_long_over():
+    matched, odd = [trade(entry(OURS, size="4", side=Side.BUY), taker=OTHER)], order("SLEEPING", matched="4")
+
+    assert "OrderClosed" not in kinds(account_of(tracked().sent, odd, matched))
+    assert kinds(account_of(tracked().sent, odd, matched, gone_at=NOW))[-1] == "OrderClosed"
+    assert "OrderClosed" not in kinds(account_of(tracked().sent, order("LIVE"), matched, gone_at=NOW))
+
+
 @pytest.mark.parametrize("status", ["canceled", "ORDER_STATUS_CANCELED_MARKET_RESOLVED", "INVALID", "Expired"])
 def test_an_end_is_understood_however_it_is_written(status):
     assert kinds(tracked().see_order(order(plain_status(status)))) == ["OrderAccepted", "OrderClosed"]

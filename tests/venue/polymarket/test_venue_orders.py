@@ -13,6 +13,7 @@ from polybot.domain.ids import MarketId, OrderId
 from polybot.domain.order import CloseReason, OrderIntent, TimeInForce
 from polybot.domain.units import Millis
 from polybot.venue.base import VenueBusy, VenueUnavailable
+from polybot.venue.polymarket import venue as venue_file
 from polybot.venue.polymarket.order_errors import Treatment
 from polybot.venue.polymarket.order_form import form_of
 from polybot.venue.polymarket.standing import Standing
@@ -160,6 +161,31 @@ async def test_nothing_that_is_read_is_dated_after_it_was_read():
         desk.trades = [desk.trade(name, match_time=told, last_update=told)]
         (order,), (trade,) = await venue.client.open_orders(), await venue.client.trades(NOW)
         assert max(order.at, trade.matched_at, trade.updated_at) <= venue._clock.now_ms()
+
+
+async def test_a_match_is_found_though_the_venues_clock_is_behind_ours():
+    async with a_venue() as (desk, venue):
+        intent = an_intent()
+        desk.trades = [desk.trade(hash_of(venue, intent), match_time=str(NOW // 1000 - 5))]
+        assert "FillMatched" in kinds(await venue.account_of(intent) or [])
+
+
+@pytest.mark.parametrize("matched", ["0", "4"])
+async def test_an_order_that_was_taken_and_is_forgotten_is_over_once_its_market_is_long_over(monkeypatch, matched):
+    """It was cancelled at the window's end while nobody listened, and the venue keeps no cancelled orders."""
+    async with a_venue() as (desk, venue):
+        intent = an_intent()
+        name = venue.adopt(intent, accepted=True)
+        desk.trades = [desk.trade(name, size=matched)] if matched != "0" else []
+        closed = [reply for reply in await venue.account_of(intent) or [] if isinstance(reply, OrderClosed)]
+        assert closed == [], "it may still turn up"
+        monkeypatch.setattr(venue_file, "GONE_MS", -900_000)
+        account = await venue.account_of(intent)
+        assert account is not None
+        assert account[-1] == OrderClosed(
+            at=account[-1].at, agent=intent.agent, order=intent.id, reason=CloseReason.MARKET_ENDED
+        )
+        assert sum(reply.shares for reply in account if isinstance(reply, FillMatched)) == int(matched) * 1_000_000
 
 
 async def test_another_orders_story_is_not_taken_for_the_one_that_was_asked_for():
