@@ -74,7 +74,7 @@ ERRORS = (
     ErrorRow(500, "the trade contains rounding issues", _LOOK_UP, "the match may have been made"),
     ErrorRow(500, "discrepancy greater than allowed", _LOOK_UP, "the match may have been made"),
     ErrorRow(500, "could not run the execution", _LOOK_UP, "the match may have been made"),
-    ErrorRow(503, "", _PAUSE, "the venue is out of service"),
+    ErrorRow(503, "", _LOOK_UP, "a gateway's word, not the engine's, which may have had the order"),
 )
 UNKNOWN = ErrorRow(ANY, "", Treatment.LOOK_UP, "not in the table: whether the order was taken is unknown")
 

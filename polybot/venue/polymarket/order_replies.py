@@ -180,8 +180,8 @@ def account_of(
 ) -> list[VenueReply] | None:
     """An order's whole account from what was read of it; None where the venue knows neither it nor a trade of it.
 
-    `gone_at`: an order that was taken and is not there (any more), or is in a state that nobody knows, was over by then,
-    with what was matched of it.
+    `gone_at`: an order that was taken and is not there (any more), or is in a state that nobody knows, was over by
+    then, with what was matched of it.
     """
     story = TrackedOrder(order)
     replies: list[VenueReply] = []

@@ -47,7 +47,8 @@ SERVED = [
     (503, "Trading is currently disabled. Check polymarket.com for updates", PAUSE),
     (503, "Trading is currently cancel-only. New orders are not accepted, but cancels are allowed.", PAUSE),
     (503, "post-only mode: only post-only orders and cancels are allowed", PAUSE),
-    (503, "Service Unavailable", PAUSE),
+    (503, "Service Unavailable", LOOK_UP),
+    (503, "upstream connect error or disconnect/reset before headers. reset reason: connection termination", LOOK_UP),
 ]
 
 
