@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from polybot.clock import Clock, SystemClock
 from polybot.domain.errors import BadInput, PolybotError
 from polybot.live_settings import SecretUnreadable, account_troubles, secret_of
+from polybot.log import hide
 from polybot.settings import Settings
 from polybot.venue.base import VenueBusy, VenueUnavailable
 from polybot.venue.polymarket.client_check import check_client
@@ -71,6 +72,8 @@ async def opened_account(settings: Settings, clock: Clock | None = None) -> Asyn
         raise NoAccount(f"the account was not opened within {OPEN_S_MAX:g} s") from error
     except rejections as error:
         raise NoAccount(str(error)) from error
+    derived = client.credentials
+    hide((derived.key, derived.secret, derived.passphrase))  # the venue may say them back to us
     try:
         yield client
     finally:

@@ -29,16 +29,17 @@ PRETTY = "<dim>{time:HH:mm:ss}</dim> <level>{level: <7}</level> <cyan>{extra[act
 class _Secrets:
     """What must not stand in any line: the last net, for nobody is to log a secret in the first place."""
 
+    words: frozenset[str] = frozenset()
     pattern: re.Pattern[str] | None = None
 
 
 def hide(secrets: Iterable[str]) -> None:
-    """From now on these are not shown: in no log line, and not in the traceback a crash ends with."""
+    """From now on these, too, are not shown: in no log line, and not in the traceback a crash ends with."""
     words = {secret.removeprefix("0x") for secret in secrets}
-    words = {word for word in words if len(word) >= SECRET_LENGTH_MIN}
-    if not words:
+    _Secrets.words |= {word for word in words if len(word) >= SECRET_LENGTH_MIN}
+    if not _Secrets.words:
         return
-    longest_first = sorted(words, key=len, reverse=True)
+    longest_first = sorted(_Secrets.words, key=len, reverse=True)
     _Secrets.pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
     sys.excepthook = _say_crash
 

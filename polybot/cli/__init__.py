@@ -59,6 +59,8 @@ def main() -> NoReturn:
         typer.secho("stopped before anything had begun", err=True)
         raise SystemExit(EXIT_INTERRUPTED) from None
     except PolybotError as error:
-        typer.secho(f"polybot: {as_typed(str(error))}", fg="red", err=True)
+        from polybot.log import redact  # noqa: PLC0415 - most verbs end well, and do without
+
+        typer.secho(f"polybot: {as_typed(redact(str(error)))}", fg="red", err=True)
         raise SystemExit(EXIT_TROUBLE) from None
     raise SystemExit(0)

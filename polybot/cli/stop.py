@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from polybot.domain.errors import PolybotError
-from polybot.live_settings import SecretUnreadable, secret_of
+from polybot.live_settings import SecretUnreadable, secret_of, secret_values
+from polybot.log import hide
 from polybot.runs import is_running
 from polybot.settings import Settings, load_settings
 from polybot.switch_file import ANSWER_S_MAX, CANCELLED_S_MAX, SwitchAnswer, SwitchFile, Wish
@@ -31,6 +32,7 @@ def stop(
 ) -> None:
     """Stop trading, durably: the floor pauses, now or when it is started next, until `polybot resume`."""
     settings = load_settings()
+    hide(secret_values(settings))
     file, wish = SwitchFile(settings.data_dir), _wish(stop=True, cancel_all=cancel_all)
     file.ask_stop(wish)
     typer.echo(f"{file.path} is written: no floor trades on this folder until `polybot resume`.")

@@ -27,6 +27,7 @@ from polybot.clock import Clock
 from polybot.domain.errors import BadInput
 from polybot.domain.ids import ConditionId, TokenId
 from polybot.domain.units import Millis, Money, Shares
+from polybot.log import redact
 from polybot.venue.base import VenueBusy, VenueUnavailable
 from polybot.venue.polymarket.account_values import Balance, PositionSeen
 from polybot.venue.polymarket.client_models import order_seen, position_seen, trade_seen, units_of
@@ -47,7 +48,7 @@ class VenueRejected(Exception):
     """The venue said no: HTTP status (200: an answer that says so itself), its words, seconds it asks to wait."""
 
     def __init__(self, status: int, text: str, retry_after_s: float | None = None) -> None:
-        self.status, self.text, self.retry_after_s = status, readable(text), retry_after_s
+        self.status, self.text, self.retry_after_s = status, _words(text), retry_after_s
         super().__init__(f"{status}: {self.text}")
 
 
@@ -136,7 +137,7 @@ class AccountClient:
         if isinstance(answer, RejectedOrder):
             raise VenueRejected(200, answer.message)
         if str(answer.order_id).lower() != signed.hash:
-            named = readable(str(answer.order_id))
+            named = _words(str(answer.order_id))
             raise VenueUnavailable(f"the venue took {signed.hash} as {named}: our hash is not its own")
         got = answer.taking_amount if signed.order.side == "BUY" else answer.making_amount
         try:
@@ -151,7 +152,7 @@ class AccountClient:
         if order_hash in (str(order).lower() for order in answer.canceled):
             return None
         refusals = (text for order, text in answer.not_canceled.items() if order.lower() == order_hash)
-        return readable(next(refusals, "not open"))
+        return _words(next(refusals, "not open"))
 
     async def cancel_all(self) -> list[str]:
         """The hashes of what was cancelled: every open order of this API key, whoever placed it."""
@@ -272,6 +273,11 @@ class AccountClient:
 # -- what goes wrong --------------------------------------------------------------------------------------------------
 
 
+def _words(text: str) -> str:
+    """What the venue says, which goes into journal and database: fit to be written, and nothing in it but words."""
+    return redact(readable(text))
+
+
 @asynccontextmanager
 async def _asking() -> AsyncIterator[None]:
     """The client's errors as ours: no answer, a refusal, or nothing sent because it could not even be written down."""
@@ -282,11 +288,11 @@ async def _asking() -> AsyncIterator[None]:
     except sdk.RequestRejectedError as error:
         raise VenueRejected(error.status, str(error), error.retry_after) from error
     except (sdk.TransportError, sdk.UnexpectedResponseError, sdk.TimeoutError) as error:
-        raise VenueUnavailable(readable(str(error))) from error
+        raise VenueUnavailable(_words(str(error))) from error
     except (sdk.UserInputError, sdk.SigningError) as error:
         raise BadInput(str(error)) from error
     except UNREADABLE as error:
-        raise VenueUnavailable(f"the answer cannot be read: {readable(str(error))}") from error
+        raise VenueUnavailable(f"the answer cannot be read: {_words(str(error))}") from error
 
 
 @asynccontextmanager

@@ -50,6 +50,7 @@ class Desk:
         self.sockets: list[web.WebSocketResponse] = []
         self.refuses: int | None = None
         self.geoblock: Any = {"blocked": False, "ip": "203.0.113.42", "country": "IE", "region": "L"}
+        self.derived = {"apiKey": "the-key", "secret": "c2VjcmV0", "passphrase": "the-phrase"}
         self.url = ""
 
     # -- what the venue has -------------------------------------------------------------------------------------------
@@ -124,7 +125,7 @@ class Desk:
 
     async def key(self, request: web.Request) -> web.StreamResponse:
         assert request.headers["POLY_ADDRESS"] == SIGNER.address
-        return web.json_response({"apiKey": "the-key", "secret": "c2VjcmV0", "passphrase": "the-phrase"})
+        return web.json_response(self.derived)
 
     async def user(self, request: web.Request) -> web.StreamResponse:
         if self.refuses is not None:
