@@ -6,8 +6,8 @@ of one exact release are used; client_check.py compares each with what is expect
 """
 
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -234,7 +234,14 @@ class AccountClient:
     # -- settlement ---------------------------------------------------------------------------------------------------
 
     def redeem_calls(self, condition: ConditionId, version: str, shares: tuple[Shares, Shares]) -> list[Any]:
-        """The contract calls that turn a resolved market's shares (Up, Down) into pUSD (polymarket.md 7)."""
+        """The contract calls that turn a resolved market's shares (Up, Down) into pUSD (polymarket.md 7).
+
+        Raises BadInput for a condition that is none.
+        """
+        with _writing():
+            return self._redeem_calls(condition, version, shares)
+
+    def _redeem_calls(self, condition: ConditionId, version: str, shares: tuple[Shares, Shares]) -> list[Any]:
         if version == "v1":
             adapter, collateral = cast(Any, self._config.collateral_adapter), cast(Any, self._config.collateral_token)
             return [relayer_calls.ctf_redeem_positions_call(ctf=adapter, collateral=collateral, condition_id=condition)]
@@ -246,7 +253,11 @@ class AccountClient:
         ]
 
     def merge_calls(self, condition: ConditionId, version: str, amount: Shares) -> list[Any]:
-        """The contract call that turns `amount` of both outcomes into as much pUSD."""
+        """The contract call that turns `amount` of both outcomes into as much pUSD. Raises as `redeem_calls`."""
+        with _writing():
+            return self._merge_calls(condition, version, amount)
+
+    def _merge_calls(self, condition: ConditionId, version: str, amount: Shares) -> list[Any]:
         if version == "v1":
             adapter, collateral = cast(Any, self._config.collateral_adapter), cast(Any, self._config.collateral_token)
             return [
@@ -260,14 +271,12 @@ class AccountClient:
     async def transact(self, calls: Sequence[Any], purpose: str) -> str:
         """Have the calls done in one transaction, gaslessly, and wait until it is confirmed; its hash.
 
-        Raises VenueRejected where it was refused or failed on chain, VenueUnavailable where that is unknown.
+        Raises VenueRejected where it was refused or failed on chain, BadInput where it cannot be signed (no relayer's
+        key, say), VenueUnavailable where that is unknown.
         """
         async with _asking():
             handle = await self._client.execute_transaction(calls=calls, metadata=purpose)
-            try:
-                return str((await handle.wait()).transaction_hash)
-            except sdk.TransactionFailedError as error:
-                raise VenueRejected(200, f"the transaction failed: {error}") from error
+            return str((await handle.wait()).transaction_hash)
 
 
 # -- what goes wrong --------------------------------------------------------------------------------------------------
@@ -278,19 +287,29 @@ def _words(text: str) -> str:
     return redact(readable(text))
 
 
+@contextmanager
+def _writing() -> Iterator[None]:
+    """What cannot be written down for the venue, or signed, is BadInput: nothing was sent."""
+    try:
+        yield
+    except (sdk.UserInputError, sdk.SigningError) as error:
+        raise BadInput(str(error)) from error
+
+
 @asynccontextmanager
 async def _asking() -> AsyncIterator[None]:
     """The client's errors as ours: no answer, a refusal, or nothing sent because it could not even be written down."""
     try:
-        yield
+        with _writing():
+            yield
     except sdk.RateLimitError as error:
         raise VenueRejected(429, str(error), error.retry_after) from error
     except sdk.RequestRejectedError as error:
         raise VenueRejected(error.status, str(error), error.retry_after) from error
-    except (sdk.TransportError, sdk.UnexpectedResponseError, sdk.TimeoutError) as error:
+    except sdk.TransactionFailedError as error:
+        raise VenueRejected(200, f"the transaction failed: {error}") from error
+    except sdk.PolymarketError as error:
         raise VenueUnavailable(_words(str(error))) from error
-    except (sdk.UserInputError, sdk.SigningError) as error:
-        raise BadInput(str(error)) from error
     except UNREADABLE as error:
         raise VenueUnavailable(f"the answer cannot be read: {_words(str(error))}") from error
 

@@ -13,6 +13,7 @@ import msgspec
 from loguru import logger
 
 from polybot.clock import Clock
+from polybot.domain.errors import BadInput
 from polybot.domain.ids import ConditionId
 from polybot.domain.units import Money, format_units
 from polybot.venue.base import VenueBusy, VenueUnavailable
@@ -135,7 +136,7 @@ class Redeemer:
         try:
             async with asyncio.timeout(TRANSACT_S_MAX):
                 transaction = await self._client.transact(self._calls(batch), f"Settle {worth} pUSD")
-        except (TimeoutError, VenueRejected, VenueUnavailable, VenueBusy) as error:
+        except (BadInput, TimeoutError, VenueRejected, VenueUnavailable, VenueBusy) as error:
             self._failed(batch, str(error))
             return False
         for claim in batch:

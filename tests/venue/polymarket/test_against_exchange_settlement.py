@@ -2,9 +2,12 @@
 
 import asyncio
 
+import msgspec
 import pytest
+from polymarket import errors as sdk
 
 from polybot.clock import SystemClock
+from polybot.domain.ids import ConditionId
 from polybot.domain.units import UNIT, Money, Price
 from polybot.venue.polymarket import redeem
 from polybot.venue.polymarket.account_settlement import ClaimKind, Settled
@@ -93,6 +96,26 @@ async def test_what_has_been_confirmed_is_not_submitted_again_while_it_is_still_
         await asyncio.sleep(0.3)  # later than it should be
         assert await redeemer.look() == 0
         assert len(settled) == 1
+
+
+async def test_a_claim_that_cannot_be_written_down_or_signed_for_is_tried_again_and_ends_nothing(monkeypatch):
+    async with rehearsal(wallet=SAFE, streams=False) as at:
+        redeemer, _ = a_redeemer(at)
+        give_sets(at, 10)
+        resolve(at, UNIT)
+        found = await at.client.positions("REDEEMABLE")
+        for condition in ("0xabc", found[0].condition):
+            odd = [msgspec.structs.replace(one, condition=ConditionId(condition)) for one in found]
+
+            async def listed(status: str | None = None, odd: list[PositionSeen] = odd) -> list[PositionSeen]:
+                return odd
+
+            async def refuses(**asked: object) -> None:
+                raise sdk.UserInputError("a relayer's key is needed")
+
+            monkeypatch.setattr(at.client, "positions", listed)
+            monkeypatch.setattr(at.client._client, "execute_transaction", refuses)
+            assert await redeemer.look() == 0
 
 
 async def test_positions_that_never_end_are_given_up_and_asked_for_again(monkeypatch):
