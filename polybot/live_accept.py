@@ -29,6 +29,9 @@ REMEDIES = {
 }
 """What is not to be booked, and what makes it go away."""
 Acceptance = CashAccepted | SharesAccepted | CostAccepted
+ARRIVED_S = 180.0
+"""Thrice the pace of the readings."""
+THE_FLOOR = "the floor"
 
 
 class SharesOf(msgspec.Struct, frozen=True):
@@ -149,3 +152,37 @@ def _acceptance(item: OpenItem, amount: int, at: Millis, by: str, text: str) -> 
             return SharesAccepted(at=at, market=market, outcome=outcome, shares=Shares(amount), by=by, text=text)
         case CostOf(agent=agent, order=order):
             return CostAccepted(at=at, agent=agent, order=order, cost=Money(amount), by=by, text=text)
+
+
+# -- what needs no person ----------------------------------------------------------------------------------------------
+
+
+class Arrivals:
+    """Money that comes from outside: the venue pays rebates and rewards daily, and a floor would wait for a person each
+    time. What came is taken for not the floor's once it has stood for ARRIVED_S, the same sum, beside no other
+    difference: then nothing that we booked is behind it. What is missing is never believed without a person.
+    """
+
+    def __init__(self) -> None:
+        self._stands: tuple[int, Money | None] = (0, None)
+        self._since_s = 0.0
+
+    def believed(
+        self, found: Sequence[Difference], elsewhere: Money | None, now_s: float, at: Millis
+    ) -> CashAccepted | None:
+        """`found` is what differed twice in a row, by a reading of just now (`now_s`: monotonic seconds); `elsewhere`
+        what is known not to be the floor's: once somebody has booked of it, a new reading has to be waited for."""
+        stands = (came := _arrived(found), elsewhere)
+        if stands != self._stands:
+            self._stands, self._since_s = stands, now_s
+        if not came or elsewhere is None or now_s - self._since_s < ARRIVED_S:
+            return None
+        text = f"it came from outside, and nothing else differs for {ARRIVED_S:.0f} s"
+        return CashAccepted(at=at, amount=Money(came), by=THE_FLOOR, text=text)
+
+
+def _arrived(found: Sequence[Difference]) -> int:
+    """How much more pUSD the wallet has than the books allow, where that is all that differs; else 0."""
+    if [difference.kind for difference in found] != [DifferenceKind.CASH]:
+        return 0
+    return max(0, found[0].theirs - found[0].ours)

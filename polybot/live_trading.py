@@ -23,6 +23,7 @@ from polybot.domain.order import OrderIntent, Working
 from polybot.domain.units import Millis, format_units
 from polybot.floor.status import AccountStatus
 from polybot.house import House
+from polybot.live_accept import ARRIVED_S, Arrivals
 from polybot.live_account import account_hosts, opened_account
 from polybot.live_books import books_of, wallet_moves, wallet_opened
 from polybot.live_clerk import AccountClerk
@@ -44,6 +45,8 @@ CANCEL_AGAIN_S = 0.5
 """Whoever asked for it waits half a minute at most (cli/stop.py)."""
 DEPOSIT = "deposit it, and book that with `polybot account accept`"
 ASK = " (`polybot account` shows it, and can book what was moved by hand)"
+FRESH_S = ARRIVED_S / 3
+"""What was last read so long ago says nothing of now: where something differs it is read every few seconds."""
 NOT_LOOKED = "the account has not been looked at yet"
 
 
@@ -57,6 +60,7 @@ class LiveTrading:
         self._account: LiveAccount | None = None
         self._troubles: tuple[str, ...] = (NOT_LOOKED,)
         self._settled: list[Settled] = []
+        self._arrivals = Arrivals()
 
     async def open(self, stack: AsyncExitStack) -> PolymarketVenue:
         """The account, opened, examined (`polybot doctor`) and looked at once.
@@ -175,9 +179,19 @@ class LiveTrading:
             opened = wallet_opened(room, self._hash_of, reading, self._clock.now_ms())
             if opened is not None:
                 await house.dispatcher.commit([opened])
+        await self._believe_arrivals(house)
         while self._settled:
             await house.dispatcher.commit(wallet_moves(room, self._settled[0]))
             self._settled.pop(0)
+
+    async def _believe_arrivals(self, house: House) -> None:
+        now_s, watch = self._clock.monotonic(), self._opened.watch
+        is_fresh = watch.read_at is not None and now_s - watch.read_at < FRESH_S
+        found = watch.unexplained if is_fresh else ()  # or the same money would be counted again
+        came = self._arrivals.believed(found, self._room.state.wallet.elsewhere, now_s, self._clock.now_ms())
+        if came is not None:
+            await house.dispatcher.commit([came])
+            watch.want()
 
     async def _settle(self) -> None:
         """Redeeming begins once the wallet is measured, and late enough that nothing is listed any more that a former

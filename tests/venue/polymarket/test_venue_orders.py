@@ -175,8 +175,8 @@ async def test_an_order_that_was_taken_and_is_forgotten_is_over_once_its_market_
     """It was cancelled at the window's end while nobody listened, and the venue keeps no cancelled orders."""
     async with a_venue() as (desk, venue):
         intent = an_intent()
-        name = venue.adopt(intent, accepted=True)
-        desk.trades = [desk.trade(name, size=matched)] if matched != "0" else []
+        assert venue.adopt(intent, accepted=True) == hash_of(venue, intent)
+        desk.trades = [desk.trade(hash_of(venue, intent), size=matched)] if matched != "0" else []
         closed = [reply for reply in await venue.account_of(intent) or [] if isinstance(reply, OrderClosed)]
         assert closed == [], "it may still turn up"
         monkeypatch.setattr(venue_file, "GONE_MS", -900_000)
