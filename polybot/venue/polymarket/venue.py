@@ -221,10 +221,8 @@ class PolymarketVenue:
         allowance was meant, an order that stands too long costs more than a refusal."""
         limits = self.client.limits
         if limits.remaining is not None and limits.remaining < 1 and limits.reset_s is not None:
-            now_s, left_s = (
-                self._clock.monotonic(),
-                limits.reset_s - wall_ms() / 1000,
-            )  # the floor's time may be hastened
+            now_s = self._clock.monotonic()
+            left_s = limits.reset_s - wall_ms() / 1000  # the floor's time may be hastened
             self._pace.orders.empty_until(now_s, now_s + min(left_s, RESET_S_MAX))
             limits.remaining = None
 
