@@ -40,7 +40,7 @@ def compare(books: Books, reading: AccountReading) -> list[Difference]:
     return [
         *_cash(books, reading),
         *_shares(books, reading),
-        *_allowances(reading),
+        *_allowances(books, reading),
         *_orders(books, reading),
         *_trades(books, reading.trades),
     ]
@@ -101,9 +101,10 @@ def _shares(books: Books, reading: AccountReading) -> list[Difference]:
     return found
 
 
-def _allowances(reading: AccountReading) -> list[Difference]:
-    """A spender that may no longer spend all there is: orders will be refused for it."""
-    balance = reading.collateral.balance
+def _allowances(books: Books, reading: AccountReading) -> list[Difference]:
+    """A spender that may no longer spend all that the floor has: orders will be refused for it. What else is in the
+    wallet nobody has to approve."""
+    balance = max(0, min(reading.collateral.balance, books.cash_most))
     return [
         Difference(
             kind=DifferenceKind.ALLOWANCE,

@@ -200,9 +200,13 @@ class AccountClient:
             return [trade_seen(trade, self._clock.now_ms()) for trade in await _all(pages)]
 
     async def collateral(self) -> Balance:
+        """Allowances of the contracts that our orders are signed for; of all where neither of them is named. The venue
+        also names those of other markets (neg risk, perps), which an owner need not have approved."""
         async with _reading():
             found = await self._client.get_balance_allowance(asset_type="COLLATERAL")
-        return Balance(Money(found.balance), {readable(key.lower()): value for key, value in found.allowances.items()})
+        allowed = {readable(key.lower()): value for key, value in found.allowances.items()}
+        used = {self._config.standard_exchange.lower(), self._config.exchange_v3.lower()}
+        return Balance(Money(found.balance), {key: allowed[key] for key in allowed if key in used} or allowed)
 
     async def refresh_collateral(self) -> None:
         """Have the venue look at the chain again: its own copy of our balance may be stale (polymarket.md 6.5)."""

@@ -45,6 +45,7 @@ class Desk:
         self.orders: dict[str, dict[str, Any]] = {}
         self.trades: list[dict[str, Any]] = []
         self.balances: dict[str, int] = {"": 100_000_000}
+        self.allowances = {"0xe1": str(2**255)}
         self.outage: Answer | None = None
         self.greetings: list[dict[str, Any]] = []
         self.sockets: list[web.WebSocketResponse] = []
@@ -116,9 +117,7 @@ class Desk:
 
     async def get_balance(self, request: web.Request) -> web.StreamResponse:
         held = self.balances.get(request.query.get("token_id", ""), 0)
-        return self._say(
-            request, self.outage or Answer(200, {"balance": str(held), "allowances": {"0xe1": str(2**255)}})
-        )
+        return self._say(request, self.outage or Answer(200, {"balance": str(held), "allowances": self.allowances}))
 
     async def get_geoblock(self, request: web.Request) -> web.StreamResponse:
         return self._say(request, Answer(200, self.geoblock))

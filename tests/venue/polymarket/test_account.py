@@ -99,6 +99,20 @@ def test_an_allowance_below_the_balance_is_shown_with_what_to_do():
     assert "approve it anew" in found.text
 
 
+def test_an_allowance_has_to_cover_the_floors_money_and_not_the_whole_wallet():
+    rich = reading(collateral=Balance(Money(1_092_000_000), {"0xe1": 95_000_000}))
+    assert compare(books(elsewhere=Money(1_000_000_000)), rich) == []
+
+
+async def test_only_the_contracts_that_orders_are_signed_for_have_to_be_approved():
+    async with a_venue() as (desk, venue):
+        used = {"0xE111180000d2663C0091e4f400237545B87B996B": str(2**255)}
+        desk.allowances = used | {"0xe2222d279d744050d28e00520010520000310F59": "0"}
+        assert (await venue.client.collateral()).allowances == {
+            name.lower(): int(value) for name, value in used.items()
+        }
+
+
 def test_only_what_two_readings_show_alike_is_unexplained():
     first = compare(BOOKS, reading(held={UP: Shares(11_000_000)}))
     again = compare(BOOKS, reading(held={UP: Shares(11_000_000)}))
