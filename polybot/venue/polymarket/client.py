@@ -19,7 +19,7 @@ from polymarket._internal.protocol import is_v2_position_id
 from polymarket.auth import RelayerApiKey
 from polymarket.environments import PRODUCTION, Environment, _create_environment
 from polymarket.models.clob import ApiKeyCreds
-from polymarket.models.clob.order_response import RejectedOrder
+from polymarket.models.clob.order_response import OrderResponse, RejectedOrder
 from polymarket.pagination import AsyncPaginator
 from polymarket.rate_limit import RateLimitUpdate
 
@@ -33,6 +33,7 @@ from polybot.venue.polymarket.account_values import Balance, PositionSeen
 from polybot.venue.polymarket.client_models import order_seen, position_seen, trade_seen, units_of
 from polybot.venue.polymarket.client_signing import OrderSigner, Signed
 from polybot.venue.polymarket.keys import Credentials, Hosts, Keys
+from polybot.venue.polymarket.order_form import OrderForm
 from polybot.venue.polymarket.wire_user import OrderSeen, TradeSeen, readable
 
 T = TypeVar("T")
@@ -50,6 +51,10 @@ class VenueRejected(Exception):
     def __init__(self, status: int, text: str, retry_after_s: float | None = None) -> None:
         self.status, self.text, self.retry_after_s = status, _words(text), retry_after_s
         super().__init__(f"{status}: {self.text}")
+
+
+class BatchRejected(VenueRejected):
+    """The venue said no to a batch as a whole, not to one of its orders."""
 
 
 class HeartbeatMismatch(Exception):
@@ -130,20 +135,29 @@ class AccountClient:
 
     # -- orders -------------------------------------------------------------------------------------------------------
 
-    async def post(self, signed: Signed) -> Posted:
-        """Send it, once. Raises VenueRejected, VenueUnavailable."""
+    async def post(self, form: OrderForm) -> Posted:
+        """Sign it and send it, once. Raises VenueRejected, VenueUnavailable."""
+        (signed,) = await self.signer.sign([form])
         async with _asking():
             answer = await self._client.post_order(signed.order)
-        if isinstance(answer, RejectedOrder):
-            raise VenueRejected(200, answer.message)
-        if str(answer.order_id).lower() != signed.hash:
-            named = _words(str(answer.order_id))
-            raise VenueUnavailable(f"the venue took {signed.hash} as {named}: our hash is not its own")
-        got = answer.taking_amount if signed.order.side == "BUY" else answer.making_amount
+        said = _answer_to(signed, answer)
+        if isinstance(said, Posted):
+            return said
+        raise said
+
+    async def post_batch(self, forms: Sequence[OrderForm]) -> list[Posted | VenueRejected | VenueUnavailable]:
+        """Sign up to 15 and send them in one request, once; what was said to each, in their order.
+
+        Raises BatchRejected where the venue said no to all of it, VenueUnavailable where all of it is unknown.
+        """
+        batch = await self.signer.sign(forms)
         try:
-            return Posted(status=answer.status, matched=Shares(units_of(got)), trades=answer.trade_ids)
-        except BadInput as error:
-            raise VenueUnavailable(f"the venue took {signed.hash}, and says {error}") from error
+            async with _asking():
+                answers = await self._client.post_orders([signed.order for signed in batch])
+        except VenueRejected as error:
+            raise BatchRejected(error.status, error.text, error.retry_after_s) from error
+        _require_in_order(batch, answers)
+        return [_answer_to(signed, answer) for signed, answer in zip(batch, answers, strict=True)]
 
     async def cancel(self, order_hash: str) -> str | None:
         """None where it is cancelled, else why not, in the venue's words."""
@@ -281,6 +295,36 @@ class AccountClient:
         async with _asking():
             handle = await self._client.execute_transaction(calls=calls, metadata=purpose)
             return str((await handle.wait()).transaction_hash)
+
+
+# -- what is said to an order -----------------------------------------------------------------------------------------
+
+
+def _answer_to(signed: Signed, answer: OrderResponse) -> Posted | VenueRejected | VenueUnavailable:
+    if isinstance(answer, RejectedOrder):
+        return VenueRejected(200, answer.message)
+    if str(answer.order_id).lower() != signed.hash:
+        named = _words(str(answer.order_id))
+        return VenueUnavailable(f"the venue took {signed.hash} as {named}: our hash is not its own")
+    got = answer.taking_amount if signed.order.side == "BUY" else answer.making_amount
+    try:
+        return Posted(status=answer.status, matched=Shares(units_of(got)), trades=answer.trade_ids)
+    except BadInput as error:
+        return VenueUnavailable(f"the venue took {signed.hash}, and says {error}")
+
+
+def _require_in_order(batch: Sequence[Signed], answers: Sequence[OrderResponse]) -> None:
+    """A refusal has no order's name: it is an order's by its place alone, so that a place in doubt is all in doubt.
+
+    Raises VenueUnavailable.
+    """
+    if len(answers) != len(batch):
+        raise VenueUnavailable(f"{len(answers)} answers to {len(batch)} orders")
+    names = [signed.hash for signed in batch]
+    for name, answer in zip(names, answers, strict=True):
+        said = (answer.message if isinstance(answer, RejectedOrder) else str(answer.order_id)).lower()
+        if name not in said and any(other in said for other in names):
+            raise VenueUnavailable(f"in the place of {name} another order of the batch is answered: {_words(said)}")
 
 
 # -- what goes wrong --------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ PINNED = "0.14.0"
 PARTS: Mapping[str, str] = {
     "polymarket:AsyncSecureClient.create": "private_key wallet environment credentials api_key on_rate_limit_update",
     "polymarket:AsyncSecureClient.post_order": "signed_order",
+    "polymarket:AsyncSecureClient.post_orders": "signed_orders",
     "polymarket:AsyncSecureClient.cancel_order": "order_id",
     "polymarket:AsyncSecureClient.cancel_all": "",
     "polymarket:AsyncSecureClient.get_order": "order_id",

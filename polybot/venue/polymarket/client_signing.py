@@ -5,6 +5,7 @@ venue's id of the order.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
@@ -67,11 +68,11 @@ class OrderSigner:
         """The order's id at the venue: the EIP-712 digest in the exchange's own domain, whatever the wallet signs."""
         return self._hash(self._unsigned(form))
 
-    async def sign(self, form: OrderForm) -> Signed:
-        """Raises BadInput where the token is not of the market's protocol version."""
+    async def sign(self, forms: Sequence[OrderForm]) -> list[Signed]:
+        """Raises BadInput where a token is not of the market's protocol version, as `hash_of` does."""
         if self.ms <= SIGNING_MS_MAX:
-            return self._sign(form)
-        return await asyncio.to_thread(self._sign, form)
+            return [self._sign(form) for form in forms]
+        return await asyncio.to_thread(lambda: [self._sign(form) for form in forms])
 
     def measure(self, clock: Clock) -> None:
         """The quickest of a few trials, in milliseconds: what the machine can do, not what it was busy with."""

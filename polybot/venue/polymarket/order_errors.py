@@ -76,11 +76,27 @@ ERRORS = (
     ErrorRow(500, "could not run the execution", _LOOK_UP, "the match may have been made"),
     ErrorRow(503, "", _LOOK_UP, "a gateway's word, not the engine's, which may have had the order"),
 )
+ENTRY = 200
+"""The status of an answer that says no itself, to an order or to one of a batch: it has none of its own there."""
+NONE_TAKEN = frozenset((401, 403, 425, 429))
+"""Said at the door, before any order of a batch was looked at."""
 UNKNOWN = ErrorRow(ANY, "", Treatment.LOOK_UP, "not in the table: whether the order was taken is unknown")
 
 
 def error_row(status: int, text: str) -> ErrorRow:
-    """The first row that fits. Status 200 is an answer that says `success: false`."""
+    """The first row that fits. Status 200 is an answer that says `success: false`: its words alone tell."""
     words = text.lower()
-    fitting = (row for row in ERRORS if row.status in (ANY, status) and row.text in words)
+    fitting = (row for row in ERRORS if _has_status(row, status) and row.text in words)
     return next(fitting, UNKNOWN)
+
+
+def none_was_taken(status: int, text: str) -> bool:
+    """Whether an answer to a whole batch says that no order of it was taken.
+
+    Every other one leaves all of them unknown: words about one order do not say which, nor what became of the others.
+    """
+    return status in NONE_TAKEN or (status == 503 and "trading is currently" in text.lower())
+
+
+def _has_status(row: ErrorRow, status: int) -> bool:
+    return row.status in (ANY, status) or (status == ENTRY and row.text != "")

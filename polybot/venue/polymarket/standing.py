@@ -48,6 +48,9 @@ class Standing:
         return f"{self._paused}, for {self._until_s - now_s:.0f} s more"
 
     def pause(self, at: Millis, now_s: float, text: str, retry_after_s: float | None, *, post_only_taken: bool) -> None:
+        """A pause that is told of again while it lasts, by orders that left together, is the same one."""
+        if now_s < self._until_s and text == self._paused:
+            return
         wait_s = self._pause_s if retry_after_s is None else min(retry_after_s, TOLD_S_MAX)
         self._pause_s = min(2 * self._pause_s, PAUSE_S_MAX)
         self._paused, self._until_s, self._post_only = text, now_s + wait_s, post_only_taken

@@ -1,7 +1,7 @@
 """Polymarket as the floor's venue (venue/base.py): orders out by REST, what happens to them in by the user channel.
 
 An order is sent once and never again: its hash is known before it leaves, and whatever is not understood is looked up
-by that hash (D8).
+by that hash (D8). Orders of one turn of the event loop leave together (outbox.py).
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from polybot.domain.units import Millis
 from polybot.risk.gate import Approved
 from polybot.venue.base import VenueBusy, VenueUnavailable
 from polybot.venue.polymarket.account_compare import hashes_of
-from polybot.venue.polymarket.client import AccountClient, Posted, VenueRejected, as_outage
-from polybot.venue.polymarket.client_signing import Signed
-from polybot.venue.polymarket.order_errors import Treatment, error_row
+from polybot.venue.polymarket.client import AccountClient, BatchRejected, Posted, VenueRejected, as_outage
+from polybot.venue.polymarket.order_errors import ErrorRow, Treatment, error_row, none_was_taken
 from polybot.venue.polymarket.order_form import OrderForm, form_of
 from polybot.venue.polymarket.order_pace import Bucket, Pace
 from polybot.venue.polymarket.order_replies import SentOrder, TrackedOrder, account_of, parts_of
+from polybot.venue.polymarket.outbox import Outbox
 from polybot.venue.polymarket.standing import Standing
 from polybot.venue.polymarket.wire_user import OrderSeen, TradeSeen
 
@@ -55,7 +55,7 @@ class PolymarketVenue:
     def __init__(self, client: AccountClient, market_of: Callable[[MarketId], Market | None], clock: Clock) -> None:
         self.client, self._market_of, self._clock = client, market_of, clock
         self.standing = Standing()
-        self._pace = Pace()
+        self._pace, self._outbox = Pace(), Outbox(client.post, client.post_batch)
         self._replies: deque[VenueReply] = deque()
         self._tracked: dict[str, TrackedOrder] = {}
         self._hashes: dict[OrderId, str] = {}
@@ -70,11 +70,11 @@ class PolymarketVenue:
         intent = order.intent
         try:
             form, market = self._form(intent)
-            signed = await self.client.signer.sign(form)
+            order_hash = self.client.signer.hash_of(form)
         except BadInput as error:
             self._reject(intent, str(error))
             return
-        tracked = self._track(_sent(intent, signed.hash, form, market))
+        tracked = self._track(_sent(intent, order_hash, form, market))
         if self.standing.stopped:
             self._reject(intent, f"not sent: {self.standing.stopped}")
         elif pause := self.standing.paused(self._clock.monotonic(), post_only=intent.post_only):
@@ -82,7 +82,7 @@ class PolymarketVenue:
         else:
             self._heed_limits()
             await self._turn(self._pace.orders)
-            await self._send(tracked, signed)
+            await self._send(tracked, form)
 
     async def cancel(self, order: OrderId, now: Millis) -> None:
         tracked = self._tracked.get(self._hashes.get(order, ""))
@@ -175,9 +175,9 @@ class PolymarketVenue:
 
     # -- sending ------------------------------------------------------------------------------------------------------
 
-    async def _send(self, tracked: TrackedOrder, signed: Signed) -> None:
+    async def _send(self, tracked: TrackedOrder, form: OrderForm) -> None:
         try:
-            posted = await self.client.post(signed)
+            posted = await self._outbox.send(form)
         except VenueRejected as error:
             self._answered_no(tracked, error)
         else:
@@ -195,6 +195,9 @@ class PolymarketVenue:
     def _answered_no(self, tracked: TrackedOrder, error: VenueRejected) -> None:
         """Raises VenueUnavailable where the order may have been taken, VenueBusy where it was not for now."""
         at, row = self._clock.now_ms(), error_row(error.status, error.text)
+        self._note_standing(row, error, at)
+        if isinstance(error, BatchRejected) and not none_was_taken(error.status, error.text):
+            raise VenueUnavailable(f"said to a whole batch: {row.meaning} ({error})") from error
         match row.treatment:
             case Treatment.ACCEPTED:
                 self._replies += tracked.accept(at) + tracked.end(0, CloseReason.KILLED, at)
@@ -204,13 +207,17 @@ class PolymarketVenue:
             case Treatment.LOOK_UP:
                 raise VenueUnavailable(f"{row.meaning} ({error})") from error
             case Treatment.PAUSE:
-                post_only_taken = "post-only" in error.text.lower()
-                now_s = self._clock.monotonic()
-                self.standing.pause(at, now_s, row.meaning, error.retry_after_s, post_only_taken=post_only_taken)
                 raise VenueBusy(f"{row.meaning} ({error})") from error
             case Treatment.STOP:
-                self.standing.stop(at, f"{row.meaning} ({error})")
                 self._reject(tracked.intent, error.text)
+
+    def _note_standing(self, row: ErrorRow, error: VenueRejected, at: Millis) -> None:
+        if row.treatment is Treatment.PAUSE:
+            post_only_taken = "post-only" in error.text.lower()
+            now_s = self._clock.monotonic()
+            self.standing.pause(at, now_s, row.meaning, error.retry_after_s, post_only_taken=post_only_taken)
+        elif row.treatment is Treatment.STOP:
+            self.standing.stop(at, f"{row.meaning} ({error})")
 
     def _reject(self, intent: OrderIntent, text: str) -> None:
         at = self._clock.now_ms()

@@ -33,10 +33,13 @@ class Answer:
 
 
 class Desk:
-    """`sent` is every order body received; `answers` what is said to the next ones, then `answer` for ever."""
+    """`sent` is every order body received, alone or in one of the `batches`; `answer` is what is said to one by itself,
+    `batch_answer` to a batch."""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
+        self.batches: list[list[dict[str, Any]]] = []
+        self.batch_answer: Callable[[list[dict[str, Any]]], Answer] = lambda bodies: Answer(400, {"error": "no script"})
         self.cancelled: list[str] = []
         self.beats: list[str] = []
         self.answer: Callable[[dict[str, Any]], Answer] = lambda body: Answer(400, {"error": "nothing was scripted"})
@@ -90,6 +93,12 @@ class Desk:
         body = await request.json()
         self.sent.append(body)
         return self._say(request, self.answer(body))
+
+    async def post_orders(self, request: web.Request) -> web.StreamResponse:
+        bodies = await request.json()
+        self.batches.append(bodies)
+        self.sent += bodies
+        return self._say(request, self.batch_answer(bodies))
 
     async def delete_order(self, request: web.Request) -> web.StreamResponse:
         name = (await request.json())["orderID"]
@@ -152,6 +161,7 @@ class Desk:
         return [
             web.post("/auth/api-key", self.key),
             web.post("/order", self.post_order),
+            web.post("/orders", self.post_orders),
             web.delete("/order", self.delete_order),
             web.get("/data/order/{id}", self.get_order),
             web.get("/data/orders", self.get_orders),
@@ -165,11 +175,15 @@ class Desk:
 
 def taken(status: str = "live", **more: Any) -> Answer:
     """An order that was accepted under the hash that it has."""
-    reply = {
-        "success": True, "errorMsg": "", "orderID": more.pop("order_id"), "status": status, "makingAmount": "",
+    return Answer(200, an_entry(more.pop("order_id"), status, **more))
+
+
+def an_entry(order_id: str = "", status: str = "", text: str = "", **more: Any) -> dict[str, Any]:
+    """What is said to an order, alone or in a batch; with `text` a refusal."""
+    return {
+        "success": not text, "errorMsg": text, "orderID": order_id, "status": status, "makingAmount": "",
         "takingAmount": "", "tradeIDs": [], "transactionsHashes": [],
     } | more  # fmt: skip
-    return Answer(200, reply)
 
 
 @asynccontextmanager

@@ -55,7 +55,7 @@ def digest_by_the_book(form) -> str:
 async def test_the_hash_is_the_digest_in_the_exchanges_domain_for_every_wallet_and_version(kind, terms):
     signer = a_signer(kind)
     form = form_of(an_intent(), terms, signer.wallet)
-    signed = await signer.sign(form)
+    (signed,) = await signer.sign([form])
     assert signed.hash == digest_by_the_book(form)
     assert signed.hash == signer.hash_of(form), "and is known without signing"
 
@@ -63,7 +63,7 @@ async def test_the_hash_is_the_digest_in_the_exchanges_domain_for_every_wallet_a
 @pytest.mark.parametrize("kind", ["EOA", "POLY_PROXY", "GNOSIS_SAFE"])
 async def test_the_owners_key_signs_the_hash_itself(kind):
     signer = a_signer(kind)
-    signed = await signer.sign(form_of(an_intent(), market(), signer.wallet))
+    (signed,) = await signer.sign([form_of(an_intent(), market(), signer.wallet)])
     recovered = Account._recover_hash(bytes.fromhex(signed.hash[2:]), signature=signed.order.signature)
     assert recovered == SIGNER.address
     assert signed.order.signer == SIGNER.address
@@ -73,7 +73,7 @@ async def test_the_owners_key_signs_the_hash_itself(kind):
 async def test_a_deposit_wallets_signature_carries_the_domain_the_contents_and_their_type():
     signer = a_signer("DEPOSIT_WALLET")
     form = form_of(an_intent(), market(), signer.wallet)
-    signed = await signer.sign(form)
+    (signed,) = await signer.sign([form])
     raw = bytes.fromhex(signed.order.signature[2:])
     inner, domain, contents = raw[:65], raw[65:97], raw[97:129]
     assert keccak(b"\x19\x01" + domain + contents).hex() == signed.hash[2:]
@@ -87,7 +87,7 @@ async def test_a_deposit_wallets_signature_carries_the_domain_the_contents_and_t
 async def test_a_session_keys_signature_is_wrapped_and_its_hash_the_same():
     owner, session = a_signer("DEPOSIT_WALLET"), a_signer("DEPOSIT_WALLET", "SESSION_KEY")
     form = form_of(an_intent(), market(), owner.wallet)
-    by_owner, by_session = await owner.sign(form), await session.sign(form)
+    (by_owner,), (by_session,) = await owner.sign([form]), await session.sign([form])
     assert by_session.hash == by_owner.hash
     assert by_session.order.signature.endswith("6492" * 16)
 
@@ -107,7 +107,7 @@ async def test_a_token_of_the_other_protocol_is_not_signed_for():
     signer = a_signer()
     mixed = msgspec.structs.replace(v2_market(), version="v1")
     with pytest.raises(BadInput, match="protocol version 2"):
-        await signer.sign(form_of(an_intent(), mixed, signer.wallet))
+        await signer.sign([form_of(an_intent(), mixed, signer.wallet)])
 
 
 async def test_a_slow_signature_is_made_off_the_loop():
@@ -122,9 +122,9 @@ async def test_a_slow_signature_is_made_off_the_loop():
     signer._sign = noted  # type: ignore[method-assign]
     form = form_of(an_intent(), market(), signer.wallet)
     signer.ms = SIGNING_MS_MAX + 1
-    away = await signer.sign(form)
+    (away,) = await signer.sign([form])
     signer.ms = 0.0
-    here = await signer.sign(form)
+    (here,) = await signer.sign([form])
     assert away.order == here.order
     assert used[0] != used[1] == threading.get_ident()
 
