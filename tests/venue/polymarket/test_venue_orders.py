@@ -10,6 +10,7 @@ import pytest
 from polybot.clock import wall_ms
 from polybot.domain.events import CancelRefused, FillMatched, OrderAccepted, OrderClosed, OrderRejected
 from polybot.domain.ids import MarketId, OrderId
+from polybot.domain.market import Side
 from polybot.domain.order import CloseReason, OrderIntent, TimeInForce
 from polybot.domain.units import Millis
 from polybot.venue.base import VenueBusy, VenueUnavailable
@@ -74,6 +75,22 @@ async def test_a_market_order_that_was_matched_in_part_ends_when_its_trades_are_
         assert isinstance(matched, FillMatched)
         assert isinstance(closed, OrderClosed)
         assert closed.reason is CloseReason.KILLED
+
+
+async def test_a_market_sale_that_was_matched_in_part_ends_when_all_the_shares_it_gave_are_told():
+    """The answer's amounts change places for a sale: shares are given, money is taken."""
+    async with a_venue() as (desk, venue):
+        intent = an_intent(tif=FAK, side=Side.SELL)
+        name = hash_of(venue, intent)
+        desk.answer = lambda body: taken("matched", order_id=name, makingAmount="4", takingAmount="2.04")
+        await venue.place(approved(intent), NOW)
+        venue.advance(NOW)
+        desk.trades = [desk.trade(name, "MATCHED", size=size, id=size, side="SELL") for size in ("2.5", "1.5")]
+        first, second = await venue.client.trades(NOW)
+        venue.hear(first)
+        assert kinds(venue.advance(NOW)) == ["FillMatched"]
+        venue.hear(second)
+        assert kinds(venue.advance(NOW)) == ["FillMatched", "OrderClosed"]
 
 
 async def test_every_error_of_the_venue_does_what_the_table_says():
