@@ -26,7 +26,14 @@ class Chain:
 
     def execute(self, wallet: Address, actions: Sequence[Action], now: Millis) -> str:
         """Do all of them, or none and say why; "" where they are done. Callers publish the engine's news."""
-        engine = self._engine
+        return self._attempt(wallet, actions, now, keep=True)
+
+    def try_out(self, wallet: Address, actions: Sequence[Action], now: Millis) -> str:
+        """Why they would be reverted, "" where they could be done. Nothing is changed."""
+        return self._attempt(wallet, actions, now, keep=False)
+
+    def _attempt(self, wallet: Address, actions: Sequence[Action], now: Millis, *, keep: bool) -> str:
+        engine, reverted = self._engine, ""
         engine.advance(now)
         account, bank = engine.account(wallet), engine.bank
         kept = (account.cash, dict(account.shares), account.approved, dict(bank.locked), len(engine.state.news))
@@ -34,10 +41,11 @@ class Chain:
             for action in actions:
                 self._do(wallet, action, now)
         except (BadInput, LedgerError) as error:
+            reverted = str(error) if str(error).startswith(REVERTED) else f"{REVERTED}{error}"
+        if reverted or not keep:
             account.cash, account.shares, account.approved, bank.locked, news = kept
             del engine.state.news[news:]
-            return str(error) if str(error).startswith(REVERTED) else f"{REVERTED}{error}"
-        return ""
+        return reverted
 
     def shares(self, wallet: Address, token: TokenId) -> Shares:
         account = self._engine.bank.accounts.get(wallet)

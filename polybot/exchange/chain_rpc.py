@@ -1,4 +1,5 @@
-"""The little of Polygon's JSON-RPC that the official client asks: balances, approvals, the block's time, a receipt."""
+"""The little of Polygon's JSON-RPC that the official client asks: balances, approvals, the block's time, receipts, and
+the transactions of a key that pays for itself."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +12,12 @@ from eth_abi.exceptions import DecodingError
 from polybot.domain.errors import BadInput
 from polybot.domain.ids import TokenId
 from polybot.domain.units import Millis
-from polybot.exchange.chain import Chain
-from polybot.exchange.chain_calls import COLLATERAL, DEPOSIT_WALLET_FACTORY
+from polybot.exchange.chain import REVERTED, Chain
+from polybot.exchange.chain_calls import COLLATERAL, DEPOSIT_WALLET_FACTORY, PROXY_FACTORY, ChainCall, action_of
 from polybot.exchange.core.model import Address
-from polybot.exchange.relayed_signatures import CHAIN_ID
+from polybot.exchange.mempool import GAS_PRICE, GAS_USED, Mempool
+from polybot.exchange.raw_transactions import NodeError, read_raw
+from polybot.exchange.signatures import CHAIN_ID
 
 BEACON = "0x7a18edfe055488a3128f01f563e5b479d92ffc3a"
 """What the deposit wallet factory names as its wallets' beacon."""
@@ -23,6 +26,7 @@ BLOCK_MS = 1_500
 """Polygon's block time (polymarket.md 2.3)."""
 MAX_UINT256 = (1 << 256) - 1
 REVERT = 3
+NOT_TAKEN = -32000
 METHOD_NOT_FOUND = -32601
 
 
@@ -35,13 +39,22 @@ class RpcRequest(msgspec.Struct):
 class RpcCall(msgspec.Struct):
     to: str
     data: str
+    sender: str = msgspec.field(name="from", default="")
 
 
 class ChainRpc:
-    """`now` is the exchange's clock; `receipt` tells whether a transaction hash was mined."""
+    """`now` is the exchange's clock; `relayed` tells whether the relayer's transaction of that hash was mined; `mine`
+    lets happen what is due, before a receipt is looked for."""
 
-    def __init__(self, chain: Chain, now: Callable[[], Millis], receipt: Callable[[str], bool]) -> None:
-        self._chain, self._now, self._receipt = chain, now, receipt
+    def __init__(
+        self,
+        chain: Chain,
+        mempool: Mempool,
+        now: Callable[[], Millis],
+        relayed: Callable[[str], bool],
+        mine: Callable[[], None],
+    ) -> None:
+        self._chain, self._mempool, self._now, self._relayed, self._mine = chain, mempool, now, relayed, mine
 
     async def serve(self, request: web.Request) -> web.Response:
         body = await request.read()
@@ -58,6 +71,8 @@ class ChainRpc:
         answer = {"jsonrpc": "2.0", "id": asked.id}
         try:
             return answer | {"result": self._result(asked)}
+        except NodeError as error:
+            return answer | {"error": {"code": NOT_TAKEN, "message": str(error)}}
         except (BadInput, DecodingError, msgspec.ValidationError, IndexError, ValueError) as error:
             return answer | {"error": {"code": REVERT, "message": f"execution reverted: {error}"}}
         except NotImplementedError:
@@ -71,17 +86,48 @@ class ChainRpc:
                 return hex(self._now() // BLOCK_MS)
             case "eth_getBlockByNumber":
                 return {"number": hex(self._now() // BLOCK_MS), "timestamp": hex(self._now() // 1000)}
-            case "eth_estimateGas":
-                return hex(200_000)
-            case "eth_gasPrice" | "eth_getTransactionCount" | "eth_getBalance":
-                return "0x0"
-            case "eth_getTransactionReceipt":
-                return {"transactionHash": asked.params[0], "status": "0x1"} if self._receipt(asked.params[0]) else None
             case "eth_call":
                 call = msgspec.convert(asked.params[0], RpcCall)
-                return self._call(call.to.lower(), bytes.fromhex(call.data.removeprefix("0x")))
+                return self._call(call.to.lower(), _bytes(call.data))
+            case _:
+                return self._transacted(asked)
+
+    def _transacted(self, asked: RpcRequest) -> object:
+        """All that a key asks which pays for itself."""
+        match asked.method:
+            case "eth_estimateGas":
+                return self._estimate(msgspec.convert(asked.params[0], RpcCall))
+            case "eth_gasPrice":
+                return hex(GAS_PRICE)
+            case "eth_getTransactionCount":
+                return hex(self._mempool.nonce(Address(_text(asked).lower())))
+            case "eth_getBalance":
+                return hex(self._mempool.pol(Address(_text(asked).lower())))
+            case "eth_sendRawTransaction":
+                transaction = read_raw(_bytes(_text(asked)))
+                self._mempool.take(transaction, self._now())
+                return transaction.hash
+            case "eth_getTransactionReceipt":
+                return self._receipt(_text(asked))
             case _:
                 raise NotImplementedError
+
+    def _estimate(self, call: RpcCall) -> str:
+        """What would be reverted is told before it costs anything. The inside of a proxy's call is the relayer's."""
+        target = call.to.lower()
+        if target != PROXY_FACTORY:
+            action = action_of(ChainCall(target, _bytes(call.data)))
+            if reverted := self._chain.try_out(Address(call.sender.lower()), [action], self._now()):
+                raise BadInput(reverted.removeprefix(REVERTED))
+        return hex(GAS_USED)
+
+    def _receipt(self, name: str) -> dict[str, str] | None:
+        """A block's: mined is all there is, as far as the official client asks."""
+        self._mine()
+        receipt = self._mempool.receipt(name)
+        if receipt is None and not self._relayed(name):
+            return None
+        return {"transactionHash": name, "status": "0x0" if receipt is not None and receipt.error else "0x1"}
 
     def _call(self, contract: str, data: bytes) -> str:
         selector, body = data[:4].hex(), data[4:]
@@ -106,6 +152,15 @@ class ChainRpc:
                 return _words("address", BEACON)
             case _:
                 raise BadInput(f"{contract} has no function 0x{selector}")
+
+
+def _text(asked: RpcRequest) -> str:
+    """The first parameter."""
+    return msgspec.convert(asked.params[0], str)
+
+
+def _bytes(text: str) -> bytes:
+    return bytes.fromhex(text.removeprefix("0x"))
 
 
 def _words(kind: str, value: object) -> str:

@@ -6,6 +6,7 @@ One task lets time pass for all of them (`run`); everything else happens in requ
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from polybot.exchange.edge import EXCHANGE, Refusal, answer, read_body
 from polybot.exchange.exchange import Exchange
 from polybot.exchange.fast_clock import FastClock
 from polybot.exchange.gamma_api import Gamma
+from polybot.exchange.mempool import POL, Mempool
 from polybot.exchange.price_desk import PriceDesk
 from polybot.exchange.price_sockets import PriceSockets
 from polybot.exchange.relayer import Relayer, RelayTerms
@@ -46,6 +48,14 @@ class RelayerSwitches(msgspec.Struct, forbid_unknown_fields=True):
     failing: int | None = None
     invalid: int | None = None
     down: bool | None = None
+
+
+class ChainSwitches(msgspec.Struct, forbid_unknown_fields=True):
+    """How many of the next transactions of keys that pay for themselves are reverted; how much POL one of them has."""
+
+    failing: int | None = None
+    address: str = ""
+    pol: Decimal | None = None
 
 
 class MarketSwitches(msgspec.Struct, forbid_unknown_fields=True):
@@ -78,6 +88,7 @@ class Surroundings:
         self.market = TapeMarket(exchange.engine, plans, now, market_terms)
         self.chain = Chain(exchange.engine)
         self.relayer = Relayer(self.chain.execute, relay_terms)
+        self.mempool = Mempool(self.chain.execute, lambda: self.relayer.terms.mined_ms)
         self.gamma = Gamma(exchange, self.market, self.desks)
         self.prices = PriceSockets(self.desks, exchange)
         self._relayer_api = RelayerApi(exchange, self.relayer)
@@ -93,7 +104,7 @@ class Surroundings:
         site = host_app(exchange, "site")
         site.router.add_get("/api/geoblock", _geoblock)
         app.add_subapp("/site", site)
-        rpc = ChainRpc(self.chain, exchange.now, self._was_mined)
+        rpc = ChainRpc(self.chain, self.mempool, exchange.now, self.relayer.was_mined, self._mine)
         app.router.add_post("/rpc", rpc.serve)
         app.add_routes(self.prices.routes())
         app.router.add_get("/_control/clock", self._clock)
@@ -106,6 +117,7 @@ class Surroundings:
         """Let happen what is due by `now`, and tell everybody."""
         self.market.step(now)
         self.relayer.step(now)
+        self.mempool.step(now)
         self.exchange.publish()
         for asset, desk in self.desks.items():
             points = desk.advance(now)
@@ -120,9 +132,8 @@ class Surroundings:
             await asyncio.sleep(self._wait_s(now))
 
     def _wait_s(self, now: Millis) -> float:
-        due = self.market.next_due(now)
-        if self.relayer.next_at is not None:
-            due = min(due, self.relayer.next_at)
+        chain = [at for at in (self.relayer.next_at, self.mempool.next_at) if at is not None]
+        due = min([self.market.next_due(now), *chain])
         speed = self.exchange.clock.speed if isinstance(self.exchange.clock, FastClock) else 1.0
         return min(STEP_S_MAX, max(STEP_S_MIN, (due - now) / 1000 / speed))
 
@@ -140,8 +151,9 @@ class Surroundings:
         if isinstance(news, MarketSettled):  # perhaps by hand, before its time
             self.market.note_settled(news.market, news.at)
 
-    def _was_mined(self, transaction_hash: str) -> bool:
-        return self.relayer.was_mined(transaction_hash)
+    def _mine(self) -> None:
+        self.mempool.step(self.exchange.now())
+        self.exchange.publish()
 
     # -- switches -----------------------------------------------------------------------------------------------------
 
@@ -154,6 +166,7 @@ class Surroundings:
         return {
             "relayer-key": _relayer_key,
             "relayer": self._switch_relayer,
+            "chain": self._switch_chain,
             "market": self._switch_market,
             "gamma": self._switch_gamma,
             "hang-up-prices": self._switch_prices,
@@ -166,6 +179,14 @@ class Surroundings:
         relayer.invalid = relayer.invalid if switches.invalid is None else switches.invalid
         relayer.is_down = relayer.is_down if switches.down is None else switches.down
         return answer({"failing": relayer.failing, "invalid": relayer.invalid, "down": relayer.is_down})
+
+    async def _switch_chain(self, request: web.Request) -> web.Response:
+        switches: ChainSwitches = await read_body(request, ChainSwitches, "unknown switch")
+        mempool, sender = self.mempool, Address(switches.address.lower())
+        mempool.failing = mempool.failing if switches.failing is None else switches.failing
+        if sender and switches.pol is not None:
+            mempool.set_pol(sender, int(switches.pol * POL))
+        return answer({"failing": mempool.failing, "pol": Decimal(mempool.pol(sender)) / POL})
 
     async def _switch_market(self, request: web.Request) -> web.Response:
         switches: MarketSwitches = await read_body(request, MarketSwitches, "unknown switch")
