@@ -133,6 +133,20 @@ def test_a_run_that_comes_back_is_kept_out_by_its_account_and_not_by_a_catalogue
         require_passed([windows, wallet], goes_on=True)
 
 
+async def test_a_key_that_pays_for_itself_has_to_have_pol_before_it_begins_and_may_be_sent_some_later(venue: Venue):
+    venue.exchange.engine.deposit(KEY, Money(1_000 * UNIT))
+    settings = venue.settings(wallet=SIGNER, relayer_key=None, relayer_address=None)
+    found = by_check(await preflight(settings))
+    assert (found["wallet"].mark, found["gas"].mark) == (Mark.PASS, Mark.PASS)
+    assert "10.00 POL" in found["gas"].text
+    venue.around.mempool.set_pol(KEY, 10**17)
+    findings = await preflight(settings)
+    assert failures(findings) == {"gas"}
+    with pytest.raises(NotReady, match=r"0\.10 POL: send it 1 POL or more"):
+        require_passed(findings)
+    require_passed(findings, goes_on=True)
+
+
 def test_missing_reference_prices_are_told_and_keep_nobody_out():
     require_passed([failed("prices", "no reference price within 15 s", "wait")])
 

@@ -26,6 +26,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 WATCHED = frozenset(("windows", "books", "prices"))
 """What a running floor looks at all the time; it trades on nothing that is not there, and goes on without."""
 
+SENT_LATER = frozenset(("gas",))
+"""What settling winnings needs and trading does not: it may be sent to the wallet while the floor runs."""
 
 NOT_NEEDED = frozenset(("prices",))
 """No strategy that ships asks for a reference price, and the keyless source of them is to be removed some day."""
@@ -54,9 +56,9 @@ def refusal(findings: Sequence[Finding]) -> str:
 
 def require_passed(findings: Sequence[Finding], *, goes_on: bool = False) -> None:
     """`goes_on`: a run that had begun comes back, and has orders and positions to see to, so that it is not kept out by
-    what it watches anyhow: a catalogue that fails for a moment, say. Raises NotReady.
+    what it watches anyhow, a catalogue that fails for a moment, say, or by what can be sent to it. Raises NotReady.
     """
-    spared = WATCHED if goes_on else NOT_NEEDED
+    spared = WATCHED | SENT_LATER if goes_on else NOT_NEEDED
     why = refusal([finding for finding in findings if finding.check not in spared])
     if why:
         raise NotReady(f"real money is not traded, because `polybot doctor` fails:\n{why}")

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 TROUBLE = (VenueUnavailable, VenueBusy)
 OFFSET_MS_MAX = 2_000
 """The venue's answer has whole seconds; requests are signed with ours."""
-ACCOUNT_CHECKS = ("standing", "balance", "allowances", "open orders")
-EOA = 0
+ACCOUNT_CHECKS = ("gas", "standing", "balance", "allowances", "open orders")
 WALLETS = {0: "the key itself (EOA)", 1: "a proxy wallet", 2: "a Safe", 3: "a deposit wallet"}
+POL = 10**18
+"""Wei in one."""
+POL_MIN = POL
+"""Some thirty settlements of 300,000 gas at 100 gwei."""
 UNREACHABLE = "is this machine online, and POLYBOT_EXCHANGE (if set) right and running?"
 
 
@@ -70,6 +73,7 @@ async def examine_account(settings: Settings, clock: Clock, client: "AccountClie
             return [
                 passed("api key", "the venue knows our key"),
                 _wallet(settings, opened),
+                await _gas(opened),
                 *await _state(settings, opened),
             ]
     except PolybotError as error:
@@ -101,10 +105,25 @@ def _wallet(settings: Settings, client: "AccountClient") -> Finding:
     if wallet.signature_type not in WALLETS:
         return failed("wallet", told, "this version cannot sign for it: use the account's deposit wallet")
     keys = account_keys(settings)
-    if wallet.signature_type != EOA and (keys is None or not keys.relayer_key):
+    if not wallet.pays_gas and (keys is None or not keys.relayer_key):
         remedy = "make a relayer key (polymarket.com, settings, API keys) and set POLYBOT_RELAYER_KEY and _ADDRESS"
         return failed("wallet", f"{told}: without a relayer's key its winnings cannot be redeemed", remedy)
-    return passed("wallet", told if wallet.signature_type != EOA else f"{told}: it pays its own gas, in POL")
+    return passed("wallet", told)
+
+
+async def _gas(client: "AccountClient") -> Finding:
+    """The relayer serves no EOA: it pays for every redemption and merge itself."""
+    if not client.wallet.pays_gas:
+        return passed("gas", "the venue's relayer pays for what this wallet does on chain")
+    try:
+        wei = await client.pol()
+    except TROUBLE as error:
+        return failed("gas", f"what the key has for gas cannot be read: {error}", UNREACHABLE)
+    told = f"an EOA pays its own, and this one has {wei / POL:.2f} POL"
+    if wei < POL_MIN:
+        remedy = f"send it {POL_MIN // POL} POL or more on Polygon: its winnings cannot be redeemed without"
+        return failed("gas", told, remedy)
+    return passed("gas", told)
 
 
 async def _state(settings: Settings, client: "AccountClient") -> list[Finding]:

@@ -38,6 +38,8 @@ from polybot.venue.polymarket.wire_user import OrderSeen, TradeSeen, readable
 
 T = TypeVar("T")
 BUSY_STATUS = frozenset((425, 429, 503))
+NO_GAS = "insufficient funds"
+"""In a node's words for a transaction that its sender cannot pay for."""
 PAGES_MAX = 50
 """Of a listing; more is an answer nobody can wait for."""
 UNREADABLE = (ValueError, ArithmeticError, RecursionError)
@@ -289,9 +291,28 @@ class AccountClient:
     async def transact(self, calls: Sequence[Any], purpose: str) -> str:
         """Have the calls done in one transaction, gaslessly, and wait until it is confirmed; its hash.
 
-        Raises VenueRejected where it was refused or failed on chain, BadInput where it cannot be signed (no relayer's
-        key, say), VenueUnavailable where that is unknown.
+        An EOA broadcasts and pays for each call as a transaction of its own, one after another, and gets the last one's
+        hash. Raises VenueRejected where it was refused or failed on chain, BadInput where it cannot be signed (no
+        relayer's key, say), VenueUnavailable where that is unknown.
         """
+        try:
+            return await self._transact(calls, purpose)
+        except VenueRejected as error:
+            if NO_GAS not in error.text.lower():
+                raise
+            text = f"{self.wallet.address} has too little POL to pay for its gas: send it some ({error.text})"
+            raise VenueRejected(error.status, text) from error
+
+    async def pol(self) -> int:
+        """What an EOA can pay for gas, in wei. Raises VenueUnavailable, VenueBusy."""
+        async with _reading():
+            told = await self._client._ctx.rpc._call("eth_getBalance", [self.wallet.address, "latest"])
+        try:
+            return int(str(told), 16)
+        except ValueError as error:
+            raise VenueUnavailable(f"the chain tells {told!r} for a balance") from error
+
+    async def _transact(self, calls: Sequence[Any], purpose: str) -> str:
         async with _asking():
             handle = await self._client.execute_transaction(calls=calls, metadata=purpose)
             return str((await handle.wait()).transaction_hash)

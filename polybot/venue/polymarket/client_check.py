@@ -36,8 +36,9 @@ PARTS: Mapping[str, str] = {
         "standard_exchange exchange_v3 collateral_adapter collateral_token protocol_v2_router"
     ),
     "polymarket._internal.context:AsyncSecureClientContext": (
-        "signer credentials wallet wallet_type signer_type secure_clob environment_config"
+        "signer credentials wallet wallet_type signer_type secure_clob environment_config rpc"
     ),
+    "polymarket._internal.eoa.rpc:JsonRpcClient._call": "method params",
     "polymarket._internal.actions.account:build_update_balance_allowance_request": "asset_type signature_type",
     "polymarket.clients._transport:AsyncTransport.get_bytes": "path params",
     "polymarket._internal.actions.orders.types:UnsignedOrder": (

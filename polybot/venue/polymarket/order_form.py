@@ -39,8 +39,13 @@ class Wallet(msgspec.Struct, frozen=True, kw_only=True):
         """A deposit wallet signs for itself, by its owner's key (polymarket.md 6.9)."""
         return self.address if self.signature_type == DEPOSIT_WALLET else self.signer
 
+    @property
+    def pays_gas(self) -> bool:
+        """The key's own address broadcasts what it does on chain; every other wallet is served by the relayer."""
+        return self.signature_type == EOA
 
-DEPOSIT_WALLET = 3
+
+EOA, DEPOSIT_WALLET = 0, 3
 
 
 class OrderForm(msgspec.Struct, frozen=True, kw_only=True):

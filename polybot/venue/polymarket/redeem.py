@@ -1,5 +1,7 @@
 """Turns settled shares into pUSD through the venue's relayer, without gas, in batches, again until it is confirmed.
 
+An EOA has no relayer: it broadcasts, and pays POL for, one transaction a claim.
+
 What to do is read from the chain's own account each time, so that a crash in the middle needs no memory: whatever was
 not done is still listed. What was done is listed for some seconds more, and left alone meanwhile.
 """
@@ -72,6 +74,7 @@ class Redeemer:
     ) -> None:
         self._client, self._clock, self._settled = client, clock, settled
         self._merges, self._listed_s = merges, listed_s
+        self._at_once = 1 if client.wallet.pays_gas else CALLS_MAX  # an EOA's calls are not done all or none
         self._submits = Bucket(SUBMITS_PER_S, SUBMITS_BURST)
         self._done: dict[ConditionId, _Done] = {}
         self._not_before: dict[tuple[ClaimKind, ConditionId], float] = {}
@@ -108,7 +111,8 @@ class Redeemer:
         whole = [claim for claim in ready if not self._failures.get(_key(claim))]
         failed = [claim for claim in ready if self._failures.get(_key(claim))]
         confirmed = 0
-        for batch in (*batches(whole, CALLS_MAX), *batches(failed, 1)):  # one that fails must not hold up the others
+        one_by_one = batches(failed, 1)  # one that fails must not hold up the others
+        for batch in (*batches(whole, self._at_once), *one_by_one):
             confirmed += len(batch) if await self._transact(batch) else 0
         return confirmed
 

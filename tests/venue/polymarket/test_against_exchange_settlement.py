@@ -6,17 +6,17 @@ import msgspec
 import pytest
 from polymarket import errors as sdk
 
-from polybot.clock import SystemClock
-from polybot.domain.ids import ConditionId
-from polybot.domain.units import UNIT, Money, Price
+from polybot.domain.ids import ConditionId, MarketId
+from polybot.domain.units import UNIT, Money, Price, Shares
 from polybot.venue.polymarket import redeem
 from polybot.venue.polymarket.account_settlement import ClaimKind, Settled
 from polybot.venue.polymarket.account_values import PositionSeen
+from polybot.venue.polymarket.client import VenueRejected
 from polybot.venue.polymarket.redeem import Redeemer
-from tests.venue.polymarket.order_rehearsal import CASH, DEPOSIT, PROXY, SAFE, Rehearsal, rehearsal
+from tests.exchange.trading import SIGNER, a_listing, ending_in
+from tests.venue.polymarket.order_rehearsal import CASH, DEPOSIT, EOA, PROXY, SAFE, Rehearsal, rehearsal
 
-KINDS = {"proxy": PROXY, "safe": SAFE, "deposit": DEPOSIT}
-"""An EOA pays its own gas by a chain that the exchange does not have."""
+KINDS = {"EOA": EOA, "proxy": PROXY, "safe": SAFE, "deposit": DEPOSIT}
 
 
 def a_redeemer(at: Rehearsal, listed_s: float = redeem.LISTED_S) -> tuple[Redeemer, list[Settled]]:
@@ -36,7 +36,7 @@ def resolve(at: Rehearsal, payout_up: int) -> None:
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 @pytest.mark.parametrize("kind", KINDS)
-async def test_sets_are_merged_and_winners_redeemed_for_every_gasless_wallet_and_version(kind, version):
+async def test_sets_are_merged_and_winners_redeemed_for_every_wallet_and_version(kind, version):
     async with rehearsal(wallet=KINDS[kind], version=version, streams=False) as at:
         redeemer, settled = a_redeemer(at, listed_s=0.0)
         give_sets(at, 10)
@@ -51,6 +51,66 @@ async def test_sets_are_merged_and_winners_redeemed_for_every_gasless_wallet_and
             (ClaimKind.REDEEM, 20 * UNIT),
         ]
         assert all(one.transaction.startswith("0x") for one in settled)
+
+
+def list_another(at: Rehearsal) -> MarketId:
+    """A second market in which the wallet has ten sets."""
+    listing = a_listing(7, start=ending_in(600))
+    at.exchange.engine.list_market(listing, at.exchange.now())
+    at.exchange.engine.split(at.account.address, listing.market.id, Money(10 * UNIT), at.exchange.now())
+    return listing.market.id
+
+
+@pytest.mark.parametrize(("kind", "transactions"), [("EOA", 2), ("deposit", 1)])
+async def test_an_eoas_claims_are_transactions_of_their_own_and_a_relayed_wallets_are_one(kind, transactions):
+    async with rehearsal(wallet=KINDS[kind], streams=False) as at:
+        redeemer, settled = a_redeemer(at)
+        list_another(at)
+        give_sets(at, 20)
+        assert await redeemer.look() == 2
+        assert len({one.transaction for one in settled}) == transactions
+        assert at.account.cash == CASH
+
+
+async def test_one_of_an_eoas_claims_that_is_reverted_leaves_the_other_told_and_is_tried_again():
+    """Its calls are not done all or none, as a relayed batch is: what was done has to be known."""
+    async with rehearsal(wallet=EOA, streams=False) as at:
+        redeemer, settled = a_redeemer(at)
+        list_another(at)
+        give_sets(at, 20)
+        await at.throw("chain", failing=1)
+        assert await redeemer.look() == 1
+        assert [one.worth for one in settled] == [10 * UNIT], "the dearest is tried first"
+        assert at.account.cash == CASH - 20 * UNIT
+        redeemer._not_before.clear()
+        redeemer._done.clear()
+        assert await redeemer.look() == 1
+        assert (at.account.cash, len(settled)) == (CASH, 2)
+
+
+async def test_an_eoa_without_pol_is_told_what_it_lacks_is_not_asked_again_at_once_and_redeems_once_it_is_sent_some():
+    async with rehearsal(wallet=EOA, streams=False) as at:
+        redeemer, _ = a_redeemer(at)
+        give_sets(at, 10)
+        await at.throw("chain", address=SIGNER, pol="0.001")
+        assert await at.client.pol() == 10**15
+        call = at.client.merge_calls(at.listing.market.condition_id, "v1", Shares(UNIT))
+        with pytest.raises(VenueRejected, match=f"{SIGNER} has too little POL to pay for its gas: send it some"):
+            await at.client.transact(call, "by hand")
+        began = at.exchange.engine.account(at.account.address).cash
+        assert await redeemer.look() == 0
+        (wait_s,) = redeemer._not_before.values()
+        assert wait_s > at.clock.monotonic()
+        redeemer._failures = dict.fromkeys(redeemer._failures, 12)
+        redeemer._not_before.clear()
+        assert await redeemer.look() == 0
+        (until,) = redeemer._not_before.values()
+        assert 500 < until - at.clock.monotonic() <= redeem.AGAIN_S_MAX, "ever later, and six times an hour in the end"
+        assert at.account.cash == began
+        await at.throw("chain", address=SIGNER, pol="1")
+        redeemer._not_before.clear()
+        assert await redeemer.look() == 1
+        assert await at.client.pol() < 10**18, "and it has paid for it"
 
 
 async def test_sets_are_left_alone_where_merging_is_off():
@@ -119,15 +179,17 @@ async def test_a_claim_that_cannot_be_written_down_or_signed_for_is_tried_again_
 
 
 async def test_positions_that_never_end_are_given_up_and_asked_for_again(monkeypatch):
-    class Dripping:
-        async def positions(self, status: str) -> list[PositionSeen]:
+    async with rehearsal(wallet=SAFE, streams=False) as at:
+        redeemer, _ = a_redeemer(at)
+
+        async def dripping(status: str) -> list[PositionSeen]:
             await asyncio.sleep(60)
             return []
 
-    monkeypatch.setattr(redeem, "READING_S_MAX", 0.01)
-    redeemer = Redeemer(Dripping(), SystemClock(), lambda settled: None)  # type: ignore[arg-type]
-    async with asyncio.timeout(10):
-        assert await redeemer.look() == 0
+        monkeypatch.setattr(redeem, "READING_S_MAX", 0.01)
+        monkeypatch.setattr(at.client, "positions", dripping)
+        async with asyncio.timeout(10):
+            assert await redeemer.look() == 0
 
 
 async def test_a_relayer_that_is_down_is_asked_again():
