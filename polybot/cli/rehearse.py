@@ -61,7 +61,8 @@ def _summary(outcome: Outcome) -> str:
     return (
         f"{outcome.hours:.2f} hours at {outcome.terms.speed:g} times the speed, {outcome.windows} windows, seed "
         f"{outcome.terms.seed}, in {outcome.seconds:.0f} s; {outcome.launches} starts, {outcome.given_up} given up\n"
-        f"{outcome.orders} orders, {outcome.reached} taken by the exchange, {outcome.never_sent} never sent; "
+        f"{outcome.orders} orders, {outcome.reached} taken by the exchange, {outcome.batched} sent with others, "
+        f"{outcome.never_sent} never sent; "
         f"{outcome.fills} fills of {outcome.turnover / 1_000_000:,.2f} pUSD: {outcome.confirmed} confirmed, "
         f"{outcome.ghosts} ghosts; {outcome.facts:,} facts, {outcome.rows:,} database rows compared"
     )

@@ -82,6 +82,7 @@ async def _post_orders(request: web.Request) -> web.Response:
         raise Refusal.of(PAYLOAD)
     spent = _spend(exchange, key, len(bodies), cancels=False)
     is_post_only = exchange.faults.is_post_only(exchange.wall())
+    exchange.batched += len(bodies) if len(bodies) > 1 else 0
     entries = [None if is_post_only and not body.post_only else _place(exchange, key, body) for body in bodies]
     placed = [
         wire.not_posted(POST_ONLY_TEXT, success=True) if entry is None else _entry(await entry) for entry in entries

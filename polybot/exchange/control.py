@@ -262,6 +262,7 @@ async def _books(request: web.Request) -> web.Response:
             "trades": list(engine.trades()),
             "markets": [_listed(board) for board in engine.boards()],
             "posted": exchange.posted,
+            "batched": exchange.batched,
             "now": exchange.now(),
         }
     )

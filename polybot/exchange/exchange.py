@@ -38,6 +38,8 @@ class Exchange:
         self.listeners: list[Listener] = []
         self.posted: dict[OrderHash, int] = {}
         """How often each order was handed in, refused ones included: nobody should have to do it twice."""
+        self.batched = 0
+        """Orders that came in a request with others."""
         self._waiting: dict[OrderHash, asyncio.Future[Answer]] = {}
         self._wake = asyncio.Event()
 

@@ -22,7 +22,8 @@ BOOK_AGE_S_MAX = 60.0
 REFRESH_S_MAX = 60.0
 SILENCE_S_MAX = 300.0
 TAKERS, MAKERS = 2, 2
-LOOKS_PER_ORDER = {"taker": 30, "maker": 45}
+LOOKS_PER_ORDER = {"taker": 30, "maker": 60}
+"""Each maker has a taker that orders on the same tick: their orders leave in one request."""
 AGENT = """
 strategy = "{strategy}"
 [parameters]
@@ -64,7 +65,7 @@ def write_agents(folder: Path) -> None:
     for style, count in (("taker", TAKERS), ("maker", MAKERS)):
         for number in range(count):
             execution = EXECUTION[style].format(tif=("FAK", "FOK")[number % 2])
-            messages = LOOKS_PER_ORDER[style] + 7 * number
+            messages = LOOKS_PER_ORDER[style] + LOOKS_PER_ORDER[style] // 5 * number
             text = AGENT.format(strategy=busy.Busy.name, messages=messages, execution=execution)
             (configs / "strategies" / f"busy_{style}_{number + 1}.toml").write_text(text)
 

@@ -70,6 +70,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     orders: int = 0
     reached: int = 0
     """Orders that the exchange has taken in."""
+    batched: int = 0
+    """Orders that came there in a request with others."""
     fills: int = 0
     confirmed: int = 0
     ghosts: int = 0

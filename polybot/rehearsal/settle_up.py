@@ -91,6 +91,7 @@ async def _database(journal: Journal, data: Path) -> Compared:
 def _count(outcome: "Outcome", ledger: Ledger, books: ExchangeBooks, who: Identity) -> None:
     outcome.windows, outcome.orders, outcome.fills = len(ledger.payouts), len(ledger.intents), len(ledger.fills)
     outcome.reached = sum(order.account == who.wallet for order in books.orders)
+    outcome.batched = books.batched
     outcome.confirmed = sum(ledger.fates.values())
     outcome.ghosts = len(ledger.fates) - outcome.confirmed
     outcome.turnover = sum(notional_ceil(fill.price, fill.shares) for fill in ledger.fills.values())

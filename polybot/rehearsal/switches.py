@@ -42,7 +42,8 @@ class ListedMarket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExchangeBooks(msgspec.Struct, frozen=True, kw_only=True):
-    """The exchange's own books at one moment. `posted`: how often each order was handed in; `now` is its clock."""
+    """The exchange's own books at one moment. `posted`: how often each order was handed in, `batched` how many orders
+    came in a request with others; `now` is its clock."""
 
     now: Millis
     deposited: Money
@@ -53,6 +54,7 @@ class ExchangeBooks(msgspec.Struct, frozen=True, kw_only=True):
     trades: list[Trade]
     markets: list[ListedMarket]
     posted: dict[str, int]
+    batched: int
 
 
 class Switches:

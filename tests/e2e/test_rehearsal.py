@@ -20,6 +20,7 @@ async def test_after_a_window_under_faults_the_ledger_and_the_exchange_agree_to_
     outcome = await Rehearsal(tmp_path, TERMS, said.append).run()
     assert outcome.findings == [], f"see {tmp_path}: {outcome}"
     assert outcome.fills
+    assert outcome.batched, "agents that decide on the same tick send one request"
     assert outcome.windows >= 2
     assert outcome.faults[Kind.KILL]
     assert said[-1].endswith("coming to rest")

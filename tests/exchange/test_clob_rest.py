@@ -252,3 +252,5 @@ async def test_a_batch_waits_for_one_taker_delay_and_keeps_its_order(
         ("live", ""),
     ]
     assert len(exchange.engine.open_orders()) == 2
+    await desk.ask("POST", "/orders", [await desk.order(listing.tokens[0], price="0.40")])
+    assert exchange.batched == 3, "one by itself came with no other"

@@ -131,6 +131,7 @@ def equal_books() -> ExchangeBooks:
             )
         ],
         posted={HASH: 1},
+        batched=0,
     )
 
 
