@@ -25,7 +25,9 @@ from polybot.exchange.surroundings import Surroundings
 from polybot.exchange.timetable import plan_series
 from polybot.exchange.wallets import wallet_of
 from polybot.live_settings import ACKNOWLEDGEMENT
+from polybot.runs import journal_path
 from polybot.settings import Settings, load_settings
+from polybot.storage.journal import Journal
 from tests.cli.test_verbs import ROOT
 from tests.exchange.tapes import PRESENT_START, plain_windows
 from tests.exchange.trading import KEY_OF_ALICE, SIGNER
@@ -149,6 +151,16 @@ async def test_a_key_that_pays_for_itself_has_to_have_pol_before_it_begins_and_m
 
 def test_missing_reference_prices_are_told_and_keep_nobody_out():
     require_passed([failed("prices", "no reference price within 15 s", "wait")])
+
+
+async def test_a_wallet_without_the_capital_is_found_by_the_first_start_itself_which_has_its_journal_open(venue: Venue):
+    settings = venue.settings(capital=1_001)
+    journal = Journal.open(journal_path(settings.data_dir))
+    try:
+        findings = await preflight(settings, at_start=True)
+    finally:
+        journal.close()
+    assert failures(findings) == {"balance"}
 
 
 async def test_a_clock_that_is_off_and_a_key_that_is_wrong_are_named(venue: Venue):

@@ -13,7 +13,8 @@ from polybot.runs import journal_path
 from polybot.settings import Settings
 from polybot.storage import postgres
 from polybot.storage.bus import BusAwayError
-from polybot.storage.journal_verify import damage_of
+from polybot.storage.journal_file import JournalError
+from polybot.storage.journal_verify import damage_of, is_empty
 from polybot.storage.redis_line import RedisLine
 from polybot.switch_file import SwitchFile, SwitchUnreadable
 
@@ -148,7 +149,11 @@ def _own(check: str, variable: str, settings: Settings) -> Finding:
 
 
 def is_first_start(settings: Settings) -> bool:
-    return not journal_path(settings.data_dir).exists()
+    """A start makes its journal before it examines anything. One that cannot be read is the journal's finding."""
+    try:
+        return is_empty(journal_path(settings.data_dir))
+    except JournalError:
+        return False
 
 
 def dollars(amount: Money) -> str:

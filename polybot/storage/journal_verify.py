@@ -68,6 +68,18 @@ def damage_of(path: Path) -> str | None:
         return str(error)
 
 
+def is_empty(path: Path) -> bool:
+    """Whether nothing was ever written down there: no journal, or one whose first start was refused. Raises
+    JournalError."""
+    if not path.exists():
+        return True
+    connection = journal_file.open_for_reading(path)
+    try:
+        return journal_file.last_row(connection, path)[0] == 0
+    finally:
+        connection.close()
+
+
 def prove_newest(path: Path) -> None:
     """The newest PROVEN_AT_OPEN_ROWS are whole, and the last one is where the journal ended. For every start.
 
