@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from loguru import logger
 
-from polybot.cli.terminal import BottomLine
+from polybot import log
+from polybot.cli.terminal import PLAIN_EVERY_S, BottomLine, log_progress
+from polybot.live_settings import secret_values
 from polybot.recording import record_live
 from polybot.runs import recordings_path
 from polybot.settings import Settings, load_settings
@@ -31,6 +34,11 @@ def record(
     settings = load_settings()
     target = folder or recordings_path(settings.data_dir)
     line = BottomLine()
+    log.hide(secret_values(settings))
+    log.set_up(settings.log_format, settings.log_level, line.above)
+    where = settings.exchange or "Polymarket"
+    told = "recording {} from {} into {}; Ctrl-C stops in order"
+    logger.bind(action="open").info(told, ", ".join(settings.feed.series), where, target)
     last = asyncio.run(_record(settings, target, minutes, line))
     line.end()
     typer.echo(f"{_words(last)}; in {target}")
@@ -44,7 +52,16 @@ async def _record(settings: Settings, folder: Path, minutes: float, line: Bottom
         loop.add_signal_handler(name, stop.set)
     if minutes:
         loop.call_later(minutes * 60, stop.set)
-    return await record_live(settings, folder, stop, lambda status: line.show(_words(status)))
+    shown = loop.time()
+
+    def show(status: RecorderStatus) -> None:
+        nonlocal shown
+        line.show(_words(status))
+        if line.plain and loop.time() >= shown + PLAIN_EVERY_S:
+            shown = loop.time()
+            log_progress(_words(status))
+
+    return await record_live(settings, folder, stop, show)
 
 
 def _words(status: RecorderStatus) -> str:
