@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from polybot.domain.errors import PolybotError
-from polybot.domain.events import RunEnded
+from polybot.domain.events import RunEnded, RunStarted
 from polybot.paths import migrations_dir
 from polybot.storage import journal_copy, journal_file, postgres, rebuild
 from polybot.storage.journal_copy import CopyAwayError
@@ -69,6 +69,19 @@ def is_running(data_dir: Path) -> bool:
     except JournalInUseError:
         return True
     return False
+
+
+def was_live(data_dir: Path) -> bool:
+    """Whether the folder's run trades real money. A journal that cannot be read may well be one."""
+    path = journal_path(data_dir)
+    if not path.exists():
+        return False
+    try:
+        first = next(journal_file.read_rows(path), None)
+    except JournalError:
+        return True
+    fact = None if first is None else first.journaled().fact
+    return isinstance(fact, RunStarted) and fact.mode == "live"
 
 
 def put_away(data_dir: Path) -> Path | None:

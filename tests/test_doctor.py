@@ -14,6 +14,7 @@ from polybot.cli import application
 from polybot.cli.stop import NotDone
 from polybot.doctor import market, preflight
 from polybot.doctor.findings import Finding, Mark, NotReady, failed, refusal, require_passed
+from polybot.domain.events import RunStarted
 from polybot.domain.units import UNIT, Millis, Money
 from polybot.exchange.core.faults import Geoblock
 from polybot.exchange.core.model import Address
@@ -238,7 +239,8 @@ def test_a_command_that_cannot_cancel_says_so_and_still_leaves_the_file(tmp_path
 def test_without_a_floor_or_a_key_a_stop_holds_for_the_next_start_and_a_resume_lifts_it(tmp_path: Path):
     done = run_here("stop", "--cancel-all", POLYBOT_DATA_DIR=str(tmp_path))
     assert done.exit_code == 0
-    assert "no orders at the venue" in done.output
+    assert f"No floor runs on {tmp_path}" in done.output
+    assert "no account was asked" in done.output
     seen = run_here("doctor", POLYBOT_DATA_DIR=str(tmp_path))
     assert seen.exit_code == 1
     assert "fail    kill switch" in seen.output
@@ -247,3 +249,17 @@ def test_without_a_floor_or_a_key_a_stop_holds_for_the_next_start_and_a_resume_l
     seen = run_here("doctor", POLYBOT_DATA_DIR=str(tmp_path))
     assert seen.exit_code == 0
     assert "Nothing is wrong" in seen.output
+
+
+async def write_live_start(folder: Path) -> None:
+    journal = Journal.open(journal_path(folder))
+    started = RunStarted(at=Millis(1), run="r", source="s", mode="live", capital=Money(UNIT), seed=1, version="1")
+    await journal.append([started], position=0)
+    journal.close()
+
+
+def test_a_dead_floor_of_real_money_is_not_said_to_have_no_orders_where_its_key_is_not_set(tmp_path: Path):
+    asyncio.run(write_live_start(tmp_path))
+    done = run_here("stop", "--cancel-all", "--data-dir", str(tmp_path))
+    assert isinstance(done.exception, NotDone)
+    assert "orders may still be open" in str(done.exception)

@@ -5,6 +5,7 @@ import asyncio
 import typer
 
 from polybot import log
+from polybot.cli.options import DataDir
 from polybot.doctor import preflight
 from polybot.doctor.findings import Finding, Mark
 from polybot.live_settings import secret_values
@@ -18,9 +19,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
-def doctor() -> None:
+def doctor(data_dir: DataDir = None) -> None:
     """Look at everything that trading needs, and say what is wrong and what to do. Exit code 1 if anything is."""
-    settings = load_settings()
+    settings = load_settings(data_dir=data_dir)
     log.hide(secret_values(settings))
     log.set_up("pretty", "ERROR")
     findings = asyncio.run(preflight(settings))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from polybot.cli.options import DataDir
 from polybot.domain.errors import BadInput
 from polybot.page import page_note
 from polybot.runs import is_running, migrate_database, put_away, wipe_database
@@ -21,9 +22,10 @@ def add_to(app: typer.Typer) -> None:
 
 def status(
     url: Annotated[str | None, typer.Option(help="Where the floor's page is; default: this machine's.")] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Show how the floor stands: the same as its page, in the terminal."""
-    page, why = (url, "") if url is not None else _page_of(load_settings())
+    page, why = (url, "") if url is not None else _page_of(load_settings(data_dir=data_dir))
     try:
         shown = asyncio.run(fetch_status(page))
     except FloorUnreachable as error:
@@ -57,9 +59,10 @@ def migrate() -> None:
 def reset(
     database: Annotated[bool, typer.Option(help="Also empty the database named by POLYBOT_DATABASE_URL.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Put the present run away (its folder is kept, renamed) so that the next start is a first one."""
-    settings = load_settings()
+    settings = load_settings(data_dir=data_dir)
     url = _database_url("there is no database to empty") if database else None
     if not yes:
         what = f"the run in {settings.data_dir}" + (" and EMPTY the database" if database else "")

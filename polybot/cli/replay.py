@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from polybot.backtest.rerun import Comparison, Difference
+from polybot.cli.options import DataDir
 from polybot.domain.errors import BadInput
 from polybot.domain.events import Journaled, MarketOpened
 from polybot.domain.ids import MarketId
@@ -32,10 +33,16 @@ def replay(
     journal: Annotated[Path | None, typer.Option(help="The run's journal. Default: that of the data folder.")] = None,
     tape: Annotated[Path | None, typer.Option(help="The tape it ran on, where it was a tape.")] = None,
     recording: Annotated[Path | None, typer.Option(help="The recording's folder, where it was live.")] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Run the live code again on one window of a run and compare every decision with what was decided then."""
-    settings = load_settings()
-    facts = [row.journaled() for row in read_rows(journal or journal_path(settings.data_dir))]
+    settings = load_settings(data_dir=data_dir)
+    path = journal or journal_path(settings.data_dir)
+    if not path.exists():
+        raise BadInput(
+            f"there is no journal {path}: name the run's folder with --data-dir, or a journal with --journal"
+        )
+    facts = [row.journaled() for row in read_rows(path)]
     market = _known(slug, facts)
     if was_on_tape(facts):
         found = rerun_tape(settings, market, facts, tape or settings.tape)

@@ -63,7 +63,7 @@ def _live(settings: Settings, line: BottomLine, process: WatchedProcess) -> RunO
         return outcome
     farewell = (
         f"Stopped in order. Everything is written down in {outcome.data_dir}; the same command goes on from here "
-        "(`polybot reset` puts this run away and starts anew)."
+        f"(`polybot reset --data-dir {outcome.data_dir}` puts this run away and starts anew)."
     )
     typer.echo(as_typed(farewell))
     return None

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from polybot.cli.options import DataDir
 from polybot.domain.errors import PolybotError
 from polybot.live_settings import SecretUnreadable, secret_of, secret_values
 from polybot.log import hide
-from polybot.runs import is_running
+from polybot.runs import is_running, was_live
 from polybot.settings import Settings, load_settings
 from polybot.switch_file import ANSWER_S_MAX, CANCELLED_S_MAX, SwitchAnswer, SwitchFile, Wish
 
@@ -28,10 +29,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def stop(
-    *, cancel_all: Annotated[bool, typer.Option("--cancel-all", help="Also cancel every open order.")] = False
+    *,
+    cancel_all: Annotated[bool, typer.Option("--cancel-all", help="Also cancel every open order.")] = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Stop trading, durably: the floor pauses, now or when it is started next, until `polybot resume`."""
-    settings = load_settings()
+    settings = load_settings(data_dir=data_dir)
     hide(secret_values(settings))
     file, wish = SwitchFile(settings.data_dir), _wish(stop=True, cancel_all=cancel_all)
     file.ask_stop(wish)
@@ -42,15 +45,17 @@ def stop(
         if not answer.trouble:
             return
         typer.echo(f"It could not do all of it: {answer.trouble}.", err=True)
+    elif not is_running(settings.data_dir):
+        typer.echo(f"No floor runs on {settings.data_dir.absolute()}: one elsewhere is stopped with its --data-dir.")
     if cancel_all:
         _cancel_ourselves(settings)
     elif answer is None and is_running(settings.data_dir):
         raise NotDone("the floor on this folder did not answer; unless its tape is over, end its process")
 
 
-def resume() -> None:
+def resume(data_dir: DataDir = None) -> None:
     """Trade again after `polybot stop`, or after a pause over HTTP."""
-    settings = load_settings()
+    settings = load_settings(data_dir=data_dir)
     file, wish = SwitchFile(settings.data_dir), _wish(stop=False)
     file.ask_resume(wish)
     answer = _answer(settings, file, wish, ANSWER_S_MAX)
@@ -87,7 +92,12 @@ def _cancel_ourselves(settings: Settings) -> None:
     except SecretUnreadable as error:
         raise NotDone(f"orders at the venue were not cancelled: {error}") from None
     if not has_key:
-        typer.echo("No private key is set, so there are no orders at the venue; paper orders are cancelled at a start.")
+        if settings.mode == "live" or was_live(settings.data_dir):
+            raise NotDone(
+                "orders may still be open: this floor trades real money, and no private key is set here; set "
+                "POLYBOT_PRIVATE_KEY_FILE and POLYBOT_WALLET as the floor has them, and say it again"
+            )
+        typer.echo("No private key is set, and no account was asked; paper orders are cancelled at the next start.")
         return
     from polybot.live_account import cancel_account  # noqa: PLC0415 - stopping must not wait for a second of imports
 

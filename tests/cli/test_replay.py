@@ -63,3 +63,9 @@ def test_an_unknown_window_is_refused_with_those_there_are(past, tmp_path, monke
     result = CliRunner().invoke(application(["replay"]), ["replay", "btc-updown-15m-1"])
     assert result.exit_code != 0
     assert past.markets[0] in str(result.exception)
+
+
+def test_a_folder_without_a_run_is_named_with_how_to_name_another(tmp_path):
+    result = CliRunner().invoke(application(["replay"]), ["replay", "btc-updown-15m-1", "--data-dir", str(tmp_path)])
+    assert f"no journal {tmp_path}" in str(result.exception)
+    assert "--data-dir" in str(result.exception)
