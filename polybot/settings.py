@@ -26,7 +26,7 @@ from polybot.domain.units import UNIT, Money, parse_units
 from polybot.live_settings import SECRETS, AccountSettings, account_troubles, live_troubles
 from polybot.paths import configs_dir, tapes_dir
 from polybot.risk.limits import Limits
-from polybot.setting_kinds import PREFIX, DatabaseUrl, ExchangeUrl, HostNames, Percent, RedisUrl
+from polybot.setting_kinds import PREFIX, DatabaseUrl, ExchangeUrl, HostNames, Percent, RedisUrl, SeriesNames
 from polybot.strategies.base import BaseStrategy
 from polybot.strategies.registry import find_strategies
 from polybot.venue.fill_models import VenueModel
@@ -100,7 +100,7 @@ class FeedSettings(BaseModel):
     """Live market data (docs/operations.md)."""
 
     model_config = ConfigDict(extra="forbid")
-    series: list[str] = ["BTC-15m", "ETH-15m"]
+    series: SeriesNames = ["BTC-15m", "ETH-15m"]
     sockets: int = Field(1, ge=1, le=2)
     silence_s: float = Field(10.0, ge=1, le=300)
     refresh_s: float = Field(3.0, ge=0.5, le=60)

@@ -126,6 +126,35 @@ class TestBadValues:
         assert text.startswith("POLYBOT_WEB_HOSTS (or web_hosts in configs/floor.toml): ")
         assert f"write POLYBOT_WEB_HOSTS='{instead}'" in text
 
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ("BTC-15m", """write POLYBOT_FEED__SERIES='["BTC-15m"]'"""),
+            ("BTC-15m,ETH-5m", """write POLYBOT_FEED__SERIES='["BTC-15m","ETH-5m"]'"""),
+            ('["BTC-10m"]', "5m, 15m or 4h"),
+            ('["btc-15m"]', "in capitals"),
+            ("[]", """as in POLYBOT_FEED__SERIES='["BTC-15m","ETH-15m"]'"""),
+        ],
+    )
+    def test_series_in_another_form_are_refused_with_what_to_write(self, monkeypatch, given, said):
+        monkeypatch.setenv("POLYBOT_FEED__SERIES", given)
+        text = refused()
+        assert text.startswith("POLYBOT_FEED__SERIES (or feed.series in configs/floor.toml): ")
+        assert said in text
+
+    def test_series_as_they_are_to_be_written_are_taken(self, monkeypatch, folder):
+        monkeypatch.setenv("POLYBOT_FEED__SERIES", '["BTC-5m", "SOL-4h"]')
+        assert load_settings().feed.series == ["BTC-5m", "SOL-4h"]
+        monkeypatch.delenv("POLYBOT_FEED__SERIES")
+        (folder / "floor.toml").write_text('[feed]\nseries = ["ETH-15m"]')
+        assert load_settings().feed.series == ["ETH-15m"]
+
+    def test_an_exchange_is_named_by_its_address_alone_because_its_hosts_are_paths_below_it(self, monkeypatch):
+        monkeypatch.setenv("POLYBOT_EXCHANGE", "http://127.0.0.1:8085/clob")
+        assert "without a path, as in http://127.0.0.1:8085" in refused()
+        monkeypatch.setenv("POLYBOT_EXCHANGE", "http://127.0.0.1:8085/")
+        assert load_settings().exchange == "http://127.0.0.1:8085/"
+
     def test_what_is_to_be_written_is_taken(self, monkeypatch, folder):
         monkeypatch.setenv("POLYBOT_WEB_HOSTS", '["polybot", "floor.example", "[::1]"]')
         assert load_settings().web_hosts == ["polybot", "floor.example", "[::1]"]
