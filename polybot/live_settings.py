@@ -171,12 +171,17 @@ def live_troubles(settings: Given) -> list[str]:
     troubles: list[str] = []
     if settings.source == "tape":
         troubles.append("POLYBOT_SOURCE is tape, and real orders need live data: set POLYBOT_SOURCE=polymarket")
-    if "private_key" not in _readable(settings)[0]:
+    if not _is_given(settings, "private_key"):
         troubles.append("no private key: set POLYBOT_PRIVATE_KEY_FILE to a file that only you may read (chmod 600)")
     if settings.live_acknowledgement != ACKNOWLEDGEMENT:
         is_set = "is not set" if settings.live_acknowledgement is None else "says something else"
         troubles.append(f"POLYBOT_LIVE_ACKNOWLEDGEMENT {is_set}: it must be exactly: {ACKNOWLEDGEMENT}")
     return troubles
+
+
+def _is_given(settings: Given, name: str) -> bool:
+    """Usable or not: what is wrong with one that is not has been said (`account_troubles`)."""
+    return getattr(settings, name) is not None or getattr(settings, f"{name}_file") is not None
 
 
 def _readable(settings: Given) -> tuple[dict[str, str], list[str]]:

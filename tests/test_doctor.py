@@ -177,6 +177,30 @@ async def test_a_clock_that_is_off_and_a_key_that_is_wrong_are_named(venue: Venu
     assert found["balance"].mark is Mark.SKIPPED
 
 
+async def test_a_key_without_a_wallet_is_told_what_its_owner_can_do_and_not_in_the_words_of_the_client(venue: Venue):
+    settings = venue.settings(private_key="0x" + "42" * 32, wallet=None, relayer_key=None, relayer_address=None)
+    found = by_check(await preflight(settings))
+    assert "set POLYBOT_RELAYER_KEY_FILE and POLYBOT_RELAYER_ADDRESS" in found["api key"].text
+
+
+async def test_an_api_key_the_venue_does_not_know_is_named_although_the_client_has_another_made(venue: Venue):
+    settings = venue.settings(api_key="a1", api_secret="a1a1", api_passphrase="a1a1a1")
+    found = by_check(await preflight(settings))
+    assert found["api key"].mark is Mark.FAIL
+    assert "POLYBOT_API_KEY" in found["api key"].remedy
+    assert found["balance"].mark is Mark.PASS
+
+
+async def test_a_secret_that_cannot_be_used_is_named_once(venue: Venue, tmp_path: Path):
+    readable = tmp_path / "key"
+    readable.write_text(KEY_OF_ALICE)
+    readable.chmod(0o644)
+    found = by_check(await preflight(venue.settings(private_key=None, private_key_file=readable)))
+    assert "chmod 600" in found["live settings"].text
+    assert "no private key" not in found["live settings"].text
+    assert found["api key"].mark is Mark.SKIPPED
+
+
 async def test_hosts_that_do_not_answer_are_told_plainly_and_soon(venue: Venue):
     found = by_check(await preflight(venue.settings(exchange=NOBODY)))
     assert found["clock"].mark is Mark.FAIL

@@ -29,7 +29,8 @@ def doctor(data_dir: DataDir = None) -> None:
         _show(finding)
     wrong = sum(finding.mark is Mark.FAIL for finding in findings)
     if wrong:
-        typer.echo(f"\n{wrong} of {len(findings)} checks failed: live trading would not start.")
+        means = ": real money would not be traded" if settings.mode == "live" else ""
+        typer.echo(f"\n{wrong} of {len(findings)} checks failed{means}.")
         raise typer.Exit(NOT_WELL)
     typer.echo(f"\nNothing is wrong; {sum(f.mark is Mark.SKIPPED for f in findings)} checks did not apply.")
 

@@ -22,7 +22,8 @@ async def preflight(
     settings: Settings, *, clock: Clock | None = None, client: "AccountClient | None" = None, at_start: bool = False
 ) -> list[Finding]:
     """One finding for each check, in order. Live mode asks `at_start` with its own clock and account, and does not
-    trade when one failed (findings.require_passed). Nothing is changed anywhere but for an API key that is derived.
+    trade when one failed (findings.require_passed). Nothing is changed anywhere, but for an API key that is derived,
+    and a deposit wallet that the relayer makes where the key has none yet.
     """
     here = asyncio.create_task(examine_here(settings, at_start=at_start))
     away = await _examine_venue(settings, clock, client)

@@ -62,7 +62,8 @@ def _limits(settings: Settings) -> Finding:
     if budget < SHARES_MIN * UNIT:
         told += f": at most {SHARES_MIN} shares at {budget / SHARES_MIN / UNIT:.2f}; dearer ones cannot be bought"
     if ramp is not None:
-        told += f", to begin with; {ramp.growth} times as much after {ramp.trades} trades and {ramp.days} days"
+        stage = f"{ramp.trades} settled trades on {ramp.days} or more days"
+        told += f", to begin with; {ramp.growth} times as much after {stage}"
     return passed("limits", told)
 
 

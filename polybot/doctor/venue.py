@@ -10,7 +10,8 @@ from polybot.doctor.findings import Finding, failed, passed, skipped
 from polybot.doctor.here import dollars, is_first_start
 from polybot.domain.errors import PolybotError
 from polybot.domain.units import Money
-from polybot.live_account import account_hosts, account_keys, opened_account
+from polybot.live_account import account_hosts, account_keys, opened_account, price_key
+from polybot.live_settings import account_troubles
 from polybot.settings import Settings
 from polybot.venue.base import VenueBusy, VenueUnavailable
 from polybot.venue.polymarket.geoblock import ask_geoblock
@@ -66,18 +67,20 @@ async def examine_geoblock(settings: Settings) -> Finding:
 
 async def examine_account(settings: Settings, clock: Clock, client: "AccountClient | None") -> list[Finding]:
     """Of the account that is open already, or of one opened for this alone."""
+    if account_troubles(settings):
+        return [skipped(check, "live settings come first") for check in ("api key", "wallet", *ACCOUNT_CHECKS)]
     try:
         if client is None and account_keys(settings) is None:
             return _without_key(settings)
         async with _account(settings, clock, client) as opened:
             return [
-                passed("api key", "the venue knows our key"),
+                _api_key(settings, opened),
                 _wallet(settings, opened),
                 await _gas(opened),
                 *await _state(settings, opened),
             ]
     except PolybotError as error:
-        remedy = "check the private key and POLYBOT_WALLET; the venue must answer"
+        remedy = "check the private key, POLYBOT_WALLET, and the relayer's key and address; the venue must answer"
         rest = [skipped(check, "there is no account to ask") for check in ("wallet", *ACCOUNT_CHECKS)]
         return [failed("api key", str(error), remedy), *rest]
 
@@ -97,6 +100,15 @@ def _without_key(settings: Settings) -> list[Finding]:
         return [skipped(check, "paper money needs no account; no private key is set") for check in checks]
     remedy = "set POLYBOT_PRIVATE_KEY_FILE to a file that only you may read"
     return [failed("api key", "no private key is set", remedy), *(skipped(c, "no private key") for c in checks[1:])]
+
+
+def _api_key(settings: Settings, client: "AccountClient") -> Finding:
+    """The client has the venue give it another where it does not take the one that is set."""
+    given = price_key(settings)
+    if given is not None and given != client.credentials:
+        remedy = "correct POLYBOT_API_KEY, _SECRET and _PASSPHRASE, or unset them: the private key gives one"
+        return failed("api key", "the venue does not know the API key that is set", remedy)
+    return passed("api key", "the venue knows our key")
 
 
 def _wallet(settings: Settings, client: "AccountClient") -> Finding:

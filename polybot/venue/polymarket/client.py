@@ -40,6 +40,8 @@ T = TypeVar("T")
 BUSY_STATUS = frozenset((425, 429, 503))
 NO_GAS = "insufficient funds"
 """In a node's words for a transaction that its sender cannot pay for."""
+NO_RELAYER = "Gasless transactions require"
+"""How the client begins when it would have to make a wallet (release 0.14.0)."""
 PAGES_MAX = 50
 """Of a listing; more is an answer nobody can wait for."""
 UNREADABLE = (ValueError, ArithmeticError, RecursionError)
@@ -90,7 +92,7 @@ async def open_client(keys: Keys, hosts: Hosts, clock: Clock) -> "AccountClient"
     Raises BadInput for keys that are none, VenueRejected, VenueUnavailable.
     """
     limits = RateLimits()
-    async with _asking():
+    async with _asking(), _naming_the_relayer():
         client = await AsyncSecureClient.create(
             private_key=keys.private_key,
             wallet=keys.wallet,
@@ -381,6 +383,20 @@ async def _asking() -> AsyncIterator[None]:
         raise VenueUnavailable(_words(str(error))) from error
     except UNREADABLE as error:
         raise VenueUnavailable(f"the answer cannot be read: {_words(str(error))}") from error
+
+
+@asynccontextmanager
+async def _naming_the_relayer() -> AsyncIterator[None]:
+    """The client speaks to programmers where a wallet has to be made and it may not: say what the owner can do."""
+    try:
+        yield
+    except sdk.UserInputError as error:
+        if not str(error).startswith(NO_RELAYER):
+            raise
+        raise BadInput(
+            "the key has no deposit wallet yet, and only the relayer can make it: set POLYBOT_RELAYER_KEY_FILE and "
+            "POLYBOT_RELAYER_ADDRESS (polymarket.com, settings, API keys), or POLYBOT_WALLET to a wallet that exists"
+        ) from error
 
 
 @asynccontextmanager

@@ -35,9 +35,10 @@ class Geoblock(msgspec.Struct, frozen=True, kw_only=True):
 
 async def ask_geoblock(url: str) -> Geoblock:
     """Raises VenueUnavailable, VenueBusy."""
-    rest = Rest(url)
+    base, _, path = url.rpartition("/")
+    rest = Rest(base)
     try:
-        body = await rest.get("")
+        body = await rest.get(f"/{path}")
     finally:
         await rest.close()
     if body is None:
