@@ -53,8 +53,8 @@ class LiveWorld:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        where = f"exchange {settings.exchange}" if settings.exchange else "polymarket"
-        self.name = f"live {where}" if settings.mode == "live" else where
+        where = f"loopback exchange {settings.exchange}" if settings.exchange else "polymarket"
+        self.name = f"live orders at {where}" if settings.mode == "live" else where
         """A run on paper never goes on with real money, nor the other way round."""
         self._feeder: Feeder | None = None
         self._live: LiveFeed | None = None

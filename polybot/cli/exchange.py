@@ -10,17 +10,20 @@ import uvloop
 
 from polybot.clock import SystemClock
 from polybot.domain.errors import BadInput
-from polybot.domain.units import Millis, Money, parse_units
+from polybot.domain.units import UNIT, Millis, Money, parse_units
 from polybot.exchange.core.model import Address, Rules
 from polybot.exchange.exchange import Exchange
 from polybot.exchange.fast_clock import FastClock
+from polybot.exchange.guest import Guest, guest_of, write_settings
 from polybot.exchange.recorded import recorded_windows
 from polybot.exchange.server import PORT, create_app, serve
 from polybot.exchange.surroundings import Surroundings
 from polybot.exchange.timetable import plan_series
-from polybot.paths import tapes_dir
+from polybot.paths import command, tapes_dir
 
 MINUTE_MS = 60_000
+GUEST_MONEY = Money(1_000 * UNIT)
+"""A floor's capital where nothing else is set."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,6 +47,10 @@ def exchange(
     seed: Annotated[int, typer.Option(help="Of the exchange's chance, and of its API keys.")] = 0,
     ghost_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of trades that fail on chain.")] = 0.0,
     fund: Annotated[list[str] | None, typer.Option(help="ADDRESS=AMOUNT in pUSD; may be repeated.")] = None,
+    guest: Annotated[
+        Path | None,
+        typer.Option(help="A folder for a key with 1,000 pUSD, and the settings of a live floor that has it."),
+    ] = None,
 ) -> None:
     """Run a venue on this machine: the venue's protocols, recorded markets, and faults that can be switched on."""
     clock = FastClock(speed, begin(minutes * MINUTE_MS, into))
@@ -51,23 +58,38 @@ def exchange(
     for text in fund or []:
         address, _, amount = text.partition("=")
         made.engine.deposit(_address(address), Money(parse_units(amount)))
+    visitor = guest_of(guest) if guest is not None else None
+    if visitor is not None:
+        made.engine.deposit(visitor.wallet, GUEST_MONEY)
     windows = recorded_windows(tape or sorted(tapes_dir().glob("*.tape")))
     plans = plan_series(windows, asset or ["BTC", "ETH"], frame_ms=minutes * MINUTE_MS, version=version)
     around = Surroundings(made, plans)
-    uvloop.run(_serve(made, around, host, port))
+    uvloop.run(_serve(made, around, host, port, visitor))
 
 
-async def _serve(made: Exchange, around: Surroundings, host: str, port: int) -> None:
+async def _serve(made: Exchange, around: Surroundings, host: str, port: int, guest: Guest | None) -> None:
     """Until it is interrupted or asked to end."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for sign in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(sign, stop.set)
     server = await serve(create_app(made, [around.add_to]), host, port)
     typer.echo(f"loopback exchange at {server.url} (CLOB: {server.url}/clob); Ctrl-C stops it")
+    _invite(server.url, guest)
     try:
         await stop.wait()
     finally:
         await server.close()
+
+
+def _invite(url: str, guest: Guest | None) -> None:
+    """What to type, in another terminal, for a floor on this exchange."""
+    if guest is None:
+        given = f"POLYBOT_SOURCE=polymarket POLYBOT_EXCHANGE={url}"
+        typer.echo(f"for a floor with paper money on it, type: {given} {command()} run --data-dir data-loopback")
+        return
+    write_settings(guest, url)
+    typer.echo(f"for a floor in live mode on it, type: set -a; . {guest.settings}; set +a")
+    typer.echo(f"and then: {command()} doctor, which says what else it takes, and {command()} run")
 
 
 def begin(frame_ms: int, into_s: float | None) -> Millis | None:

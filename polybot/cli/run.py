@@ -116,14 +116,22 @@ def _say_hello(floor: OpenFloor, settings: Settings) -> None:
     if floor.redis_cli:
         say("the bus: {} GET market:BTC-15m", floor.redis_cli)
     if settings.source != "tape":
-        where = settings.exchange or "Polymarket"
-        say("{} money on live data from {}; Ctrl-C stops in order", settings.mode, where)
+        say("{}; Ctrl-C stops in order", _stakes(settings))
         return
     pace = f"at {settings.speed:g} times real time" if settings.speed else "as fast as it goes"
     if floor.resumed_at:
         say("going on at market event {} of the last run, {}", floor.resumed_at, pace)
     else:
         say("playing {} {}; Ctrl-C stops in order", settings.tape.name, pace)
+
+
+def _stakes(settings: Settings) -> str:
+    """Whose money it is: nobody may take a rehearsal for the real thing, nor the other way round."""
+    if settings.exchange is None:
+        money = "REAL MONEY" if settings.mode == "live" else "paper money"
+        return f"{money} on live data from Polymarket"
+    money = "live orders for the exchange's own money" if settings.mode == "live" else "paper money"
+    return f"{money} on the loopback exchange {settings.exchange}"
 
 
 def _report(outcome: RunOutcome) -> None:

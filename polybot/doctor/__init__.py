@@ -1,6 +1,7 @@
 """`polybot doctor`: everything that trading needs, looked at before it trades. Part of app.py."""
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from polybot.clock import Clock, SystemClock
@@ -11,6 +12,7 @@ from polybot.doctor.venue import UNREACHABLE, examine_account, examine_clock, ex
 from polybot.domain.errors import BadInput
 from polybot.live import steady_clock
 from polybot.settings import Settings
+from polybot.venue.polymarket.client_check import ClientMismatch, check_client
 
 if TYPE_CHECKING:
     from polybot.venue.polymarket.client import AccountClient
@@ -38,6 +40,9 @@ async def _examine_venue(settings: Settings, clock: Clock | None, client: "Accou
     except BadInput as error:
         nobody = [skipped(check, "no exchange answers") for check in OF_THE_VENUE if check != "clock"]
         return [failed("clock", str(error), UNREACHABLE), *nobody]
+    if client is None and (settings.private_key or settings.private_key_file):
+        with suppress(ClientMismatch):  # which is told where the account is opened
+            await asyncio.to_thread(check_client)  # a second of imports: every answer waited for would be late
     clock_finding, geoblock, account, market = await asyncio.gather(
         examine_clock(settings, clock),
         examine_geoblock(settings),

@@ -76,8 +76,11 @@ def plan_series(
     """
     if len(assets) > SERIES_MAX:
         raise BadInput(f"{len(assets)} series are more than the {SERIES_MAX} one exchange runs")
-    if frame_ms not in FRAMES or version not in VERSIONS:
-        raise BadInput(f"series of {frame_ms} ms and version {version!r} are not served; choose from {VERSIONS}")
+    if frame_ms not in FRAMES:
+        lengths = ", ".join(f"{frame // 60_000}" for frame in sorted(FRAMES))
+        raise BadInput(f"windows of {frame_ms / 60_000:g} minutes are not served; choose from {lengths}")
+    if version not in VERSIONS:
+        raise BadInput(f"protocol version {version!r} is not served; choose from {', '.join(VERSIONS)}")
     fitting = tuple(window for window in windows if window.length_ms == frame_ms)
     if not fitting:
         raise BadInput(f"the tape has no settled window of {FRAMES[frame_ms]}; choose a tape that has")

@@ -2,7 +2,9 @@
 
 import asyncio
 import signal
+import stat
 import sys
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -11,26 +13,44 @@ from typer.testing import CliRunner
 from polybot.cli import application
 from polybot.cli.exchange import begin
 from polybot.domain.errors import BadInput
+from polybot.exchange.guest import guest_of
 
 WALLET = "0x" + "a1" * 20
 
 
-async def test_it_starts_says_where_serves_every_host_and_stops_in_order() -> None:
+async def test_it_starts_says_where_serves_every_host_and_stops_in_order(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "polybot", "exchange", "--port", "0", "--fund", f"{WALLET}=1000"]
+    command += ["--guest", str(tmp_path / "guest")]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None
         line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+        invitation = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
         async with aiohttp.ClientSession(base_url=line.split()[3]) as session:
             for path in ("/clob/ok", "/clob/markets", "/gamma/markets", "/site/api/geoblock", "/_control/clock"):
                 async with session.get(path) as answer:
                     assert answer.status == 200, path
             async with session.get("/_control/books") as answer:
                 books = await answer.json()
+        guest = guest_of(tmp_path / "guest")
         assert books["accounts"][WALLET]["cash"] == 1_000_000_000
+        assert books["accounts"][guest.wallet]["cash"] == 1_000_000_000
+        assert str(guest.settings) in invitation
+        assert f"POLYBOT_EXCHANGE='{line.split()[3]}'" in guest.settings.read_text()
     finally:
         process.send_signal(signal.SIGINT)
     assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+def test_a_guest_keeps_its_key_and_nobody_else_may_read_it(tmp_path: Path) -> None:
+    first, again = guest_of(tmp_path), guest_of(tmp_path)
+    assert first == again
+    assert (tmp_path / "private.key").read_text().strip() not in repr(first)
+    for name in ("private.key", "relayer.key"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+    (tmp_path / "private.key").write_text("nothing")
+    with pytest.raises(BadInput, match="holds no private key"):
+        guest_of(tmp_path)
 
 
 @pytest.mark.parametrize(("option", "value"), [("--fund", "0x12=5"), ("--minutes", "7"), ("--speed", "0")])
