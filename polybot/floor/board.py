@@ -36,6 +36,9 @@ from polybot.learning.metrics import Score
 
 FEED_AWAY_S_MAX = 60.0
 """A connection that is made anew in the meantime is no reason to call the floor unfit."""
+ACCOUNT = "account"
+"""The breaker of live_trading.py."""
+LEADING = frozenset(("firm", "alone"))
 NOT_LEADER = "whether this floor still leads its account is not known: no order is sent until it is"
 
 
@@ -158,13 +161,23 @@ class Board:
         scopes: list[tuple[str, Mapping[str, Millis | None]]] = [("floor", self.room.state.pauses)]
         scopes += [(desk.agent, desk.state.pauses) for desk in self.room.desks.values()]
         open_now = [
-            PauseStatus(scope=scope, breaker=breaker, text=f"the {breaker} breaker is open", until=until)
+            PauseStatus(scope=scope, breaker=breaker, text=self._why(breaker), until=until)
             for scope, pauses in scopes
             for breaker, until in pauses.items()
         ]
-        if not self.room.fence():
+        if not self.room.fence() and not self._leads():
             open_now.append(PauseStatus(scope="floor", breaker="not_leader", text=NOT_LEADER))
         return open_now
+
+    def _why(self, breaker: str) -> str:
+        account = self.account()
+        if breaker == ACCOUNT and account is not None and account.troubles:
+            return "; ".join(account.troubles)
+        return f"the {breaker} breaker is open"
+
+    def _leads(self) -> bool:
+        """The fence is shut by the account and the kill switch as well, which are pauses of their own."""
+        return self.lead is not None and self.lead().footing in LEADING
 
     def _provisional(self) -> Money:
         fills = (fill for desk in self.room.desks.values() for fill in desk.state.provisional.values())

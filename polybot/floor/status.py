@@ -47,8 +47,12 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
     caught_up_rows: int | None = None
 
 
+ENDS_BY_ITSELF = frozenset(("account", "auditor_away", "not_leader", "venue_calls"))
+
+
 class PauseStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A breaker that is open. `scope` is "floor" or an agent's id; `until` None: until a person resumes (R14)."""
+    """A breaker that is open. `scope` is "floor" or an agent's id; `until` None: until a person resumes (R14), or, of
+    those in ENDS_BY_ITSELF, until what opened it is over."""
 
     scope: str
     breaker: str

@@ -14,6 +14,7 @@ from polybot.domain.errors import BadInput, PolybotError
 from polybot.domain.events import AgentState
 from polybot.domain.units import UNIT, Price
 from polybot.floor.status import (
+    ENDS_BY_ITSELF,
     AgentStatus,
     FloorStatus,
     MarketStatus,
@@ -131,7 +132,8 @@ def _fitness(status: FloorStatus) -> Text:
     else:
         text.append("FIT TO TRADE", style="bold green")
     for pause in status.paused:
-        until = utc_text(pause.until) if pause.until is not None else "a person resumes"
+        end = "that is over" if pause.breaker in ENDS_BY_ITSELF else "a person resumes"
+        until = utc_text(pause.until) if pause.until is not None else end
         text.append(f"\nPAUSED {printable(pause.scope)}", style="bold yellow")
         text.append(f" by {printable(f'{pause.breaker}: {pause.text}')} (until {until})")
     return text

@@ -12,10 +12,10 @@ from polybot.clock import ReplayClock
 from polybot.desk.room import TradingRoom
 from polybot.domain.events import AgentState
 from polybot.domain.ids import AgentId
-from polybot.domain.units import Millis
+from polybot.domain.units import Millis, Money
 from polybot.floor.board import Board, RunInfo
 from polybot.floor.board_state import BoardState
-from polybot.floor.status import LeadStatus, StoreState, StoreStatus
+from polybot.floor.status import AccountStatus, LeadStatus, StoreState, StoreStatus
 from polybot.floor.supervisor import AgentSpec, Supervisor
 from polybot.risk.limits import Limits
 from tests.builders import CAPITAL, a_plan, book, listed, one_sided
@@ -95,3 +95,30 @@ def test_how_firmly_it_leads_is_told_where_there_is_somebody_to_lead() -> None:
     assert board.status().leadership is None
     board.lead = lambda: LeadStatus(footing="alone", epoch=7, holder="here", standby=False)
     assert board.status().leadership == LeadStatus(footing="alone", epoch=7, holder="here", standby=False)
+
+
+def test_what_speaks_against_the_account_is_told_and_not_taken_for_a_lost_lead() -> None:
+    board = a_board()
+    board.lead = lambda: LeadStatus(footing="firm", epoch=7, holder="here", standby=False)
+    board.account = lambda: account_with("the user channel is away", "the account has not been read")
+    board.room.state.pauses["account"] = None
+    board.room.fence = lambda: False
+    shown = [(pause.breaker, pause.text) for pause in board.status().paused]
+    assert shown == [("account", "the user channel is away; the account has not been read")]
+
+
+@pytest.mark.parametrize("footing", ["paused", "asleep"])
+def test_a_lead_that_is_not_sure_is_told_beside_what_else_keeps_the_floor_from_trading(footing) -> None:
+    board = a_board()
+    board.lead = lambda: LeadStatus(footing=footing, epoch=7, holder="here", standby=False)
+    board.room.state.pauses["kill_switch"] = None
+    board.room.fence = lambda: False
+    assert [pause.breaker for pause in board.status().paused] == ["kill_switch", "not_leader"]
+
+
+def account_with(*troubles: str) -> AccountStatus:
+    none = Money(0)
+    return AccountStatus(
+        wallet=none, elsewhere=none, unpaid=none, dust=none, channel_open=False, heartbeat_armed=True,
+        reading_age_s=None, troubles=troubles,
+    )  # fmt: skip

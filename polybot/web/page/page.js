@@ -9,6 +9,7 @@ const SILENCE_MS = 10000;
 const STATE_TONES = { running: "good", starting: "warn", crashed: "bad", benched: "warn", stopped: "faint" };
 const BOOK_TONES = { verified: "", unverifiable: "warn", contradicted: "bad" };
 const STORE_TONES = { ok: "good", degraded: "warn", down: "bad" };
+const ENDS_BY_ITSELF = new Set(["account", "auditor_away", "not_leader", "venue_calls"]); // as in floor/status.py
 const cents = new Intl.NumberFormat("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const whole = new Intl.NumberFormat("en-US");
 const curve = new Curve(byId("curve"), byId("curve-readout"));
@@ -84,8 +85,8 @@ function show(status) {
 }
 
 function showFitness(status) {
-  const pauses = status.paused.map(pause =>
-    `${pause.scope} paused by ${pause.breaker}: ${pause.text} (until ${pause.until ? `${timeOf(pause.until)} UTC` : "a person resumes"})`);
+  const endOf = pause => pause.until ? `${timeOf(pause.until)} UTC` : ENDS_BY_ITSELF.has(pause.breaker) ? "that is over" : "a person resumes";
+  const pauses = status.paused.map(pause => `${pause.scope} paused by ${pause.breaker}: ${pause.text} (until ${endOf(pause)})`);
   const away = ["database", "redis"].filter(name => status[name].state === "down").map(name => `${name} is down; the floor keeps its facts in the journal (more below)`);
   const old = stalePrices(status).map(price => `the ${price.asset} price of ${price.source} is ${spanOf(price.age_ms / 1000)} old`);
   byId("fitness").className = `banner ${!status.fit ? "bad" : pauses.length || away.length || old.length ? "warn" : "good"}`;
