@@ -113,6 +113,7 @@ def render_status(status: FloorStatus) -> RenderableType:
     if status.recent_trades:
         parts.append(_trades(status.recent_trades))
     parts.append(_stores(status))
+    parts += [_venue(status)] if status.feed is not None or status.account is not None else []
     return Group(*parts)
 
 
@@ -250,6 +251,26 @@ def _prices(prices: tuple[PriceStatus, ...]) -> Text:
     if ages:
         return Text(f"stale reference prices: {printable(', '.join(ages))}", "bold red")
     return Text(f"reference prices {len(prices)}, the oldest {max(price.age_ms for price in prices) / 1000:.1f} s")
+
+
+def _venue(status: FloorStatus) -> Text:
+    """How a live floor stands with the venue: its data, and with real money its wallet."""
+    text, feed, account = Text(), status.feed, status.account
+    if feed is not None:
+        flows = "connected" if feed.connected else "not connected"
+        away = None if feed.outage_since is None else f"away since {utc_text(feed.outage_since)}"
+        text.append(f"market data {away or flows}   ", "bold red" if away else "")
+    if account is not None and account.troubles:
+        text.append(f"account: {printable('; '.join(account.troubles))}", "bold red")
+    elif account is not None:
+        text.append("wallet not read yet" if account.wallet is None else f"wallet {dollars(account.wallet)}")
+        text.append(f", {_unpaid(account.unpaid)}" if account.unpaid else "")
+    return text
+
+
+def _unpaid(amount: int) -> str:
+    """Below 0 for sets that were merged before their window was settled."""
+    return f"{dollars(amount)} to be redeemed" if amount > 0 else f"{dollars(-amount)} of it merged ahead of settlement"
 
 
 def _store_note(store: StoreStatus) -> str:

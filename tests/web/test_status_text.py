@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 from rich.console import Console
 
-from polybot.domain.units import Millis
-from polybot.floor.status import FeedHealth, FloorStatus, LeadStatus
+from polybot.domain.units import Millis, Money
+from polybot.floor.status import AccountStatus, FeedHealth, FloorStatus, LeadStatus
 from polybot.storage.candidate import StandbyStatus
 from polybot.web.feed import create_feed_app
 from polybot.web.server import WebServer, create_app, serve
@@ -141,6 +141,29 @@ def test_a_floor_that_trades_alone_or_with_one_agent_paused_is_fit_to_trade():
 )
 def test_live_data_says_how_old_its_reference_prices_are(feed: FeedHealth, said: str):
     assert said in " ".join(drawn(a_status(feed=feed)).split())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "wallet $1,500.00"),
+        ({"unpaid": Money(6_000_000)}, "wallet $1,500.00, $6.00 to be redeemed"),
+        ({"unpaid": Money(-6_000_000)}, "wallet $1,500.00, $6.00 of it merged ahead of settlement"),
+        ({"troubles": ("the user channel is away",)}, "account: the user channel is away"),
+    ],
+)
+def test_a_live_floor_tells_of_its_wallet_and_of_what_speaks_against_it(changes: dict[str, Any], said: str):
+    none = Money(0)
+    account = AccountStatus(
+        wallet=Money(1_500_000_000), elsewhere=none, unpaid=none, dust=none, channel_open=True, heartbeat_armed=True,
+        reading_age_s=1.0, troubles=(),
+    )  # fmt: skip
+    assert said in drawn(a_status(account=msgspec.structs.replace(account, **changes)))
+
+
+def test_a_pause_that_ends_by_itself_waits_for_nobody():
+    text = drawn(a_status(paused=(msgspec.structs.replace(PAUSE, breaker="account"),)))
+    assert "(until that is over)" in text
 
 
 def test_text_from_outside_neither_colours_nor_moves_the_terminal():

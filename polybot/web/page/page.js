@@ -212,8 +212,9 @@ function showStores(status) {
   if (status.account) {
     const part = document.createElement("span"), { wallet, unpaid, troubles } = status.account;
     part.className = troubles.length ? "bad" : "";
+    const owed = Number(unpaid) > 0 ? `, ${money(unpaid)} to be redeemed` : `, ${money(-Number(unpaid))} of it merged ahead of settlement`;
     part.textContent = troubles.length ? `account: ${troubles.join("; ")}`
-      : `wallet ${wallet === null ? "not read yet" : money(wallet)}${Number(unpaid) ? `, ${money(unpaid)} to be redeemed` : ""}`;
+      : `wallet ${wallet === null ? "not read yet" : money(wallet)}${Number(unpaid) ? owed : ""}`;
     parts.push(part);
   }
   byId("stores").replaceChildren(...parts);
