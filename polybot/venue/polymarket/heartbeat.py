@@ -7,11 +7,10 @@ which is what a dead man's switch is for (polymarket.md 6.4).
 import asyncio
 from collections.abc import Callable
 
-from loguru import logger
-
 from polybot.clock import Clock
 from polybot.venue.base import VenueBusy, VenueUnavailable
 from polybot.venue.polymarket.client import AccountClient, HeartbeatMismatch
+from polybot.venue.polymarket.complaint import Complaint
 
 BEAT_EVERY_S = 5.0
 DEADLINE_S = 10.0
@@ -32,6 +31,7 @@ class OrderHeartbeat:
         self.beat_at: float | None = None
         """When the venue last counted a beat, monotonic; None before the first: no protection until then."""
         self.withheld = 0
+        self.complaint = Complaint("heartbeat", clock)
 
     @property
     def is_armed(self) -> bool:
@@ -49,20 +49,22 @@ class OrderHeartbeat:
         idle_s = self._clock.monotonic() - self._progressed_at()
         if idle_s > PROGRESS_S_MAX:
             self.withheld += 1
-            logger.bind(action="heartbeat").warning(
-                "no order heartbeat: the floor has stood still for {:.1f} s", idle_s
+            self.complaint.tell(
+                f"no order heartbeat: the floor has stood still for {idle_s:.1f} s", "the floor stood still"
             )
             return False
         try:
             async with asyncio.timeout(CALL_S_MAX):
                 await self._send()
         except (TimeoutError, VenueUnavailable, VenueBusy) as error:
-            logger.bind(action="heartbeat").warning("the order heartbeat was not answered: {}", error)
+            why = str(error) or f"no answer within {CALL_S_MAX:g} s"
+            self.complaint.tell(f"the order heartbeat was not answered: {why}", why)
             return False
         except HeartbeatMismatch as error:
             self._id = error.expected
             return False
         self.beat_at = self._clock.monotonic()
+        self.complaint.over("the order heartbeat beats again")
         return True
 
     async def _send(self) -> None:

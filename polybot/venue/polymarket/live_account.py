@@ -104,7 +104,8 @@ class LiveAccount:
         if not self.stream.is_open:
             troubles.append("the user channel is away")
         if not self.heartbeat.is_armed:
-            troubles.append("the order heartbeat does not beat: nobody would cancel for us")
+            why = f" ({self.heartbeat.complaint.reason})" if self.heartbeat.complaint.reason else ""
+            troubles.append(f"the order heartbeat does not beat{why}: nobody would cancel for us")
         if read_at is None or now_s - read_at > READING_S_MAX:
             troubles.append("the account has not been read")
         if self.permission.asked_at is None:

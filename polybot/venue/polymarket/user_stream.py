@@ -12,6 +12,7 @@ from loguru import logger
 
 from polybot.clock import Clock
 from polybot.venue.base import VenueBusy, VenueUnavailable
+from polybot.venue.polymarket.complaint import Complaint
 from polybot.venue.polymarket.keys import Credentials
 from polybot.venue.polymarket.socket import TextSocket
 from polybot.venue.polymarket.wire import PONG, Undecodable
@@ -51,6 +52,7 @@ class UserStream:
         self._socket, self._clock, self._hear, self._connected = socket, clock, hear, connected
         auth = _Auth(credentials.key, credentials.secret, credentials.passphrase)
         self._greeting = msgspec.json.encode(_Greeting(auth)).decode()
+        self._complaint = Complaint("user_stream", clock)
         self.connections = 0
         self.unreadable = 0
 
@@ -66,7 +68,7 @@ class UserStream:
             try:
                 await self._listen()
             except (VenueUnavailable, VenueBusy) as error:
-                logger.bind(action="user_stream").warning("the user channel is away: {}", error)
+                self._complaint.tell(f"the user channel is away: {error}")
             await asyncio.sleep(retry_s * jitter.random())
             held = self._clock.monotonic() - began_s >= STEADY_S
             retry_s = RETRY_S_FIRST if held else min(2 * retry_s, RETRY_S_MAX)
@@ -89,6 +91,7 @@ class UserStream:
             if not is_seated and frame in PONG:
                 is_seated = True
                 self.connections += 1
+                self._complaint.over("the user channel is back")
                 self._connected()
             self._read(frame)
 
