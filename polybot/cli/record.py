@@ -9,7 +9,7 @@ import typer
 from loguru import logger
 
 from polybot import log
-from polybot.cli.terminal import PLAIN_EVERY_S, BottomLine, log_progress
+from polybot.cli.terminal import BottomLine, Progress
 from polybot.live_settings import secret_values
 from polybot.recording import record_live
 from polybot.runs import recordings_path
@@ -52,16 +52,8 @@ async def _record(settings: Settings, folder: Path, minutes: float, line: Bottom
         loop.add_signal_handler(name, stop.set)
     if minutes:
         loop.call_later(minutes * 60, stop.set)
-    shown = loop.time()
-
-    def show(status: RecorderStatus) -> None:
-        nonlocal shown
-        line.show(_words(status))
-        if line.plain and loop.time() >= shown + PLAIN_EVERY_S:
-            shown = loop.time()
-            log_progress(_words(status))
-
-    return await record_live(settings, folder, stop, show)
+    progress = Progress(line, loop.time)
+    return await record_live(settings, folder, stop, lambda status: progress.show(_words(status)))
 
 
 def _words(status: RecorderStatus) -> str:

@@ -12,7 +12,15 @@ from loguru import logger
 from polybot import log
 from polybot.app import OpenFloor, RunOutcome, run_floor
 from polybot.cli.process import WatchedProcess
-from polybot.cli.terminal import PLAIN_EVERY_S, BottomLine, log_outlet, log_progress, nobody_waits, progress_text
+from polybot.cli.terminal import (
+    PLAIN_EVERY_S,
+    BottomLine,
+    Progress,
+    log_outlet,
+    log_progress,
+    nobody_waits,
+    progress_text,
+)
 from polybot.live_settings import forget_secrets, secret_values
 from polybot.paths import as_typed
 from polybot.settings import Settings, load_settings, require_startable
@@ -92,9 +100,12 @@ async def _feed(settings: Settings, line: BottomLine, stop: asyncio.Event) -> No
 
     require_startable(settings)
     assert settings.redis_url is not None, "the settings require it"
-    logger.bind(action="open").info("market data goes to Redis; Ctrl-C stops in order")
+    where = settings.exchange or "Polymarket"
+    told = "market data of {} from {} goes to Redis, and nothing is traded; Ctrl-C stops in order"
+    logger.bind(action="open").info(told, ", ".join(settings.feed.series), where)
     try:
-        await run_feed(settings, settings.redis_url, stop, line.show)
+        progress = Progress(line, asyncio.get_running_loop().time)
+        await run_feed(settings, settings.redis_url, stop, progress.show)
     finally:
         line.end()
 

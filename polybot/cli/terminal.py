@@ -3,7 +3,7 @@
 import atexit
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import UTC, datetime
 from functools import partial
@@ -52,6 +52,20 @@ class BottomLine:
         else:
             sys.stderr.write(text)
             sys.stderr.flush()
+
+
+class Progress:
+    """What goes on, on the bottom line; where there is no terminal, in the log now and then."""
+
+    def __init__(self, line: BottomLine, monotonic: Callable[[], float]) -> None:
+        self._line, self._monotonic = line, monotonic
+        self._logged_s = monotonic()
+
+    def show(self, text: str) -> None:
+        self._line.show(text)
+        if self._line.plain and self._monotonic() - self._logged_s >= PLAIN_EVERY_S:
+            self._logged_s = self._monotonic()
+            log_progress(text)
 
 
 def log_outlet(style: log.Style) -> Outlet:

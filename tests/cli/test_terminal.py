@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
+from polybot.cli.terminal import PLAIN_EVERY_S, BottomLine, Progress
 from polybot.floor.watchdog import EXIT_STUCK
 
 ROOT = Path(__file__).parents[2]
@@ -153,3 +155,16 @@ def test_a_stop_in_order_waits_a_second_for_who_does_not_read_and_not_longer() -
     assert child.end() == 0
     assert 0.5 < time.monotonic() - began < 8
     os.close(reading)
+
+
+def test_without_a_terminal_progress_is_a_line_in_the_log_now_and_then():
+    seconds, line = [0.0], BottomLine()
+    line.plain = True
+    progress = Progress(line, lambda: seconds[0])
+    said: list[str] = []
+    sink = logger.add(lambda message: said.append(str(message).strip()), format="{message}")
+    for number in range(5):
+        seconds[0] = number * PLAIN_EVERY_S / 2
+        progress.show(f"{number} events")
+    logger.remove(sink)
+    assert said == ["2 events", "4 events"]
