@@ -15,6 +15,7 @@ from polybot.domain.events import AgentState
 from polybot.domain.ids import SeriesId
 from polybot.domain.units import UNIT
 from polybot.floor.status import FloorStatus, LoopHealth, MarketStatus, StatusSource, StoreState
+from polybot.web.account_metrics import account_metrics
 from polybot.web.families import counter, gauge
 from polybot.web.feed_metrics import feed_metrics
 
@@ -42,6 +43,8 @@ class FloorCollector(Collector):
             yield from feed_metrics(status.feed)
         if status.loop is not None:
             yield from _loop(status.loop)
+        if status.account is not None:
+            yield from account_metrics(status.account)
 
 
 def _floor(status: FloorStatus) -> Iterator[Metric]:

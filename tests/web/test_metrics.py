@@ -4,8 +4,9 @@ from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
 from polybot.domain.units import Millis
+from polybot.floor.status import AccountStatus
 from polybot.web.metrics import current_markets
-from tests.web.fake_floor import PAUSE, START, FakeFloor, a_feed, a_market, an_agent
+from tests.web.fake_floor import PAUSE, START, FakeFloor, a_feed, a_market, an_agent, money
 
 
 async def scrape(ask: ClientSession) -> dict[tuple[str, frozenset], float]:
@@ -114,3 +115,22 @@ def test_the_running_window_stands_for_its_series():
     later = a_market(window_end=Millis(over.window_end + 1_800_000), seconds_left=1200.0)
     assert current_markets([later, over, running]) == [running]
     assert current_markets([over]) == [over]
+
+
+async def test_a_tape_has_no_figures_of_a_venue(ask: ClientSession):
+    assert not [name for name, _ in await scrape(ask) if name.startswith(("polybot_feed", "polybot_wallet"))]
+
+
+async def test_a_live_floor_has_those_of_its_wallet(ask: ClientSession, floor: FakeFloor):
+    account = AccountStatus(
+        wallet=money("1500"), elsewhere=money("500"), unpaid=money("-6.5"), dust=money("0"), channel_open=True,
+        heartbeat_armed=False, reading_age_s=9.5, troubles=("the order heartbeat does not beat",),
+    )  # fmt: skip
+    floor.change(account=account)
+    figures = await scrape(ask)
+    assert figure(figures, "polybot_wallet_dollars") == 1_500
+    assert figure(figures, "polybot_wallet_elsewhere_dollars") == 500
+    assert figure(figures, "polybot_wallet_unpaid_dollars") == -6.5
+    assert figure(figures, "polybot_account_troubles") == 1
+    assert figure(figures, "polybot_user_channel_open") == 1
+    assert figure(figures, "polybot_order_heartbeat_armed") == 0
