@@ -54,7 +54,7 @@ class LiveWorld:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         where = f"loopback exchange {settings.exchange}" if settings.exchange else "polymarket"
-        self.name = f"live orders at {where}" if settings.mode == "live" else where
+        self.name = f"{where} (live orders)" if settings.mode == "live" else where
         """A run on paper never goes on with real money, nor the other way round."""
         self._feeder: Feeder | None = None
         self._live: LiveFeed | None = None

@@ -9,6 +9,7 @@ from polybot.cli.options import DataDir
 from polybot.doctor import preflight
 from polybot.doctor.findings import Finding, Mark
 from polybot.live_settings import secret_values
+from polybot.paths import as_typed
 from polybot.settings import load_settings
 
 COLORS = {Mark.PASS: "green", Mark.FAIL: "red", Mark.SKIPPED: "yellow"}
@@ -39,4 +40,4 @@ def _show(finding: Finding) -> None:
     mark = typer.style(f"{finding.mark:<8}", fg=COLORS[finding.mark])
     typer.echo(f"{mark}{finding.check:<14}{log.redact(finding.text)}")
     if finding.remedy:
-        typer.echo(f"{'':22}do: {finding.remedy}")
+        typer.echo(f"{'':22}do: {as_typed(finding.remedy)}")

@@ -49,9 +49,9 @@ async def examine_clock(settings: Settings, clock: Clock) -> Finding:
     off_ms = max(ahead, behind, 0)
     if off_ms > OFFSET_MS_MAX:
         which = "ahead of" if ahead > 0 else "behind"
-        return failed(
-            "clock", f"ours is {off_ms / 1000:.1f} s {which} the venue's", "keep this machine's clock with NTP"
-        )
+        restarted = "an exchange that was started again begins anew, and so must the run: `polybot reset`"
+        remedy = restarted if settings.exchange else "keep this machine's clock with NTP"
+        return failed("clock", f"ours is {off_ms / 1000:.1f} s {which} the venue's", remedy)
     return passed("clock", "ours and the venue's agree, to the second")
 
 
