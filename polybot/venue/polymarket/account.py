@@ -24,6 +24,7 @@ from polybot.venue.polymarket.account_compare import (
 )
 from polybot.venue.polymarket.account_values import AccountReading, Books, Compared, Difference, DifferenceKind
 from polybot.venue.polymarket.client import AccountClient, VenueRejected
+from polybot.venue.polymarket.complaint import Complaint
 from polybot.venue.polymarket.order_errors import Treatment
 from polybot.venue.polymarket.venue import PolymarketVenue
 from polybot.venue.polymarket.wire_user import OrderSeen
@@ -51,6 +52,7 @@ class AccountWatch:
         self._client, self._venue, self._clock, self._books = client, venue, clock, books
         self._since = since
         self._wanted = asyncio.Event()
+        self._complaint = Complaint("account", clock)
         self._last: list[Difference] = []
         self.unexplained: tuple[Difference, ...] = ()
         self.reading: AccountReading | None = None
@@ -84,8 +86,10 @@ class AccountWatch:
                 await self._book_missed(reading)
                 await self._settle_unknown(reading)
         except (TimeoutError, VenueUnavailable, VenueBusy) as error:
-            logger.bind(action="account").warning("the account could not be read: {}", error)
+            why = str(error) or f"no answer within {READING_S_MAX:g} s"
+            self._complaint.tell(f"the account could not be read: {why}")
             return False
+        self._complaint.over("the account was read")
         compared = Compared(books=widened(before, self._books()), reading=reading, began_s=began_s)
         return self._compare(compared)
 
