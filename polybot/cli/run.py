@@ -21,6 +21,7 @@ from polybot.cli.terminal import (
     nobody_waits,
     progress_text,
 )
+from polybot.domain.errors import BadInput
 from polybot.live_settings import forget_secrets, secret_values
 from polybot.paths import as_typed
 from polybot.settings import Settings, load_settings, require_startable
@@ -42,6 +43,10 @@ def run(
 ) -> None:
     """Run the floor. With nothing else said: recorded markets, own servers, paper money. Ctrl-C stops it in order."""
     settings = load_settings(tape=tape, speed=speed, data_dir=data_dir, seed=seed, web_port=port)
+    if tape is not None and settings.source != "tape":  # who types it expects no orders at the venue
+        raise BadInput(
+            f"--tape is for recorded markets, and POLYBOT_SOURCE is {settings.source}: leave one of them out"
+        )
     log.hide(secret_values(settings))
     forget_secrets(os.environ)
     outlet = log_outlet(settings.log_format)

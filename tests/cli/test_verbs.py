@@ -9,6 +9,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from polybot.cli import VERBS, application
+from polybot.domain.errors import BadInput
 
 ROOT = Path(__file__).parents[2]
 TAPE = ROOT / "polybot/tapes/btc15m_l2.tape"
@@ -57,6 +58,14 @@ def test_an_unknown_setting_is_refused_before_anything_starts(tmp_path: Path) ->
     done = polybot("run", "--data-dir", str(tmp_path / "data"), POLYBOT_SPEDD="3")
     assert done.returncode == 1
     assert "did you mean POLYBOT_SPEED" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_whoever_names_a_tape_does_not_find_himself_on_live_data(tmp_path: Path) -> None:
+    words = ["run", "--data-dir", str(tmp_path / "data"), "--tape", str(TAPE)]
+    result = CliRunner().invoke(application(["run"]), words, env={"POLYBOT_SOURCE": "polymarket"})
+    assert isinstance(result.exception, BadInput)
+    assert "POLYBOT_SOURCE is polymarket" in str(result.exception)
     assert not (tmp_path / "data").exists()
 
 
