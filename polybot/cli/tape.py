@@ -15,6 +15,8 @@ from polybot.web.json_form import utc_text
 
 app = typer.Typer(help="Recorded markets: look at tapes, check them, make them.", no_args_is_help=True)
 
+BROKE_OFF = "  NOT FINISHED: the recording broke off; `polybot tape join` makes a whole one of it"
+
 
 def add_to(verbs: typer.Typer) -> None:
     verbs.add_typer(app, name="tape")
@@ -72,15 +74,16 @@ def verify(tape: Annotated[Path, typer.Argument(help="The tape.")]) -> None:
 def _describe(summary: TapeSummary) -> str:
     header, totals = summary.header, summary.totals
     has = [word for word, there in (("trades", header.has_trades), ("reference prices", header.has_reference)) if there]
+    blocks = f" in {totals.blocks} blocks" if summary.finished else ""  # they are counted in the end it lacks
     lines = [
         f"{summary.path}: {header.name}, {summary.size / 1e6:.1f} MB",
         f"  source       {header.source} ({header.licence}); {header.attribution}",
         f"  books        {header.depth} depth; also {', '.join(has) or 'neither trades nor reference prices'}",
         f"  settlements  {'yes' if header.has_settlements else 'none'}",
         f"  times        {'source and receive' if header.has_receive_times else 'source only'}",
-        f"  events       {totals.events:,} in {totals.blocks} blocks, {len(totals.markets)} markets",
+        f"  events       {totals.events:,}{blocks}, {len(totals.markets)} markets",
         f"  span         {utc_text(totals.first_ms)} to {utc_text(totals.last_ms)}",
         *(f"  {kind:<12} {count:,}" for kind, count in sorted(summary.counts.items())),
         *(f"  note         {note}" for note in header.notes),
     ]
-    return "\n".join(lines if summary.finished else [*lines, "  NOT FINISHED: the recording broke off"])
+    return "\n".join(lines if summary.finished else [*lines, BROKE_OFF])

@@ -120,7 +120,9 @@ def _wallet(settings: Settings, client: "AccountClient") -> Finding:
     if not wallet.pays_gas and (keys is None or not keys.relayer_key):
         remedy = "make a relayer key (polymarket.com, settings, API keys) and set POLYBOT_RELAYER_KEY and _ADDRESS"
         return failed("wallet", f"{told}: without a relayer's key its winnings cannot be redeemed", remedy)
-    return passed("wallet", told)
+    if wallet.pays_gas:
+        return passed("wallet", told)
+    return passed("wallet", f"{told}; its relayer's key is tried only when something is redeemed")
 
 
 async def _gas(client: "AccountClient") -> Finding:

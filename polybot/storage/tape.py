@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 FETCH_AGAIN = "fetch or import the tape again"
-UNFINISHED = "if it is a recording that broke off, read it as unfinished; otherwise fetch or import it again"
+UNFINISHED = "a recording that broke off is made whole by `polybot tape join`; anything else fetch or import again"
 FRAMING_ERRORS = (msgspec.DecodeError, zstandard.ZstdError)
 
 

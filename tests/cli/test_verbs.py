@@ -88,6 +88,16 @@ def test_a_whole_tape_is_verified_and_a_damaged_one_named_by_place(tmp_path: Pat
     assert "byte" in refused.stderr
 
 
+def test_a_tape_that_broke_off_says_what_makes_it_whole(tmp_path: Path) -> None:
+    cut = tmp_path / "cut.tape"
+    cut.write_bytes(TAPE.read_bytes()[:200_000])
+    shown = CliRunner().invoke(application(["tape"]), ["tape", "show", str(cut)])
+    assert "NOT FINISHED: the recording broke off; `polybot tape join` makes a whole one of it" in shown.output
+    assert "0 blocks" not in shown.output
+    verified = CliRunner().invoke(application(["tape"]), ["tape", "verify", str(cut)])
+    assert "`polybot tape join`" in str(verified.exception)
+
+
 def test_an_unknown_format_is_refused_with_those_there_are(tmp_path: Path) -> None:
     done = polybot("tape", "import", "vhs", str(tmp_path), str(tmp_path / "out.tape"))
     assert done.returncode == 1
