@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 from eth_account import Account
 
-from polybot.bench import busy
 from polybot.exchange.core.model import Address
 from polybot.exchange.wallets import DEPOSIT_WALLET, wallet_of
 from polybot.live_settings import ACKNOWLEDGEMENT
 from polybot.paths import configs_dir
+from polybot.rehearsal import punctual
 
 CAPITAL = Decimal(5_000)
 FUNDS = Decimal("5123.456789")
@@ -22,12 +22,12 @@ BOOK_AGE_S_MAX = 60.0
 REFRESH_S_MAX = 60.0
 SILENCE_S_MAX = 300.0
 TAKERS, MAKERS = 2, 2
-LOOKS_PER_ORDER = {"taker": 30, "maker": 60}
-"""Each maker has a taker that orders on the same tick: their orders leave in one request."""
+SECONDS_PER_ORDER = 20
+"""Of the market's clock, for all of them: their orders leave in one request."""
 AGENT = """
 strategy = "{strategy}"
 [parameters]
-messages = {messages}
+seconds = {seconds}
 [execution]
 {execution}
 orders_per_window = 40
@@ -61,12 +61,11 @@ def write_agents(folder: Path) -> None:
     configs, own = folder / "configs", folder / "strategies"
     shutil.copytree(configs_dir(), configs)
     own.mkdir()
-    shutil.copy(str(busy.__file__), own / "busy.py")  # where the service finds an owner's own strategies
+    shutil.copy(str(punctual.__file__), own / "punctual.py")  # where the service finds an owner's own strategies
     for style, count in (("taker", TAKERS), ("maker", MAKERS)):
         for number in range(count):
             execution = EXECUTION[style].format(tif=("FAK", "FOK")[number % 2])
-            messages = LOOKS_PER_ORDER[style] + LOOKS_PER_ORDER[style] // 5 * number
-            text = AGENT.format(strategy=busy.Busy.name, messages=messages, execution=execution)
+            text = AGENT.format(strategy=punctual.Punctual.name, seconds=SECONDS_PER_ORDER, execution=execution)
             (configs / "strategies" / f"busy_{style}_{number + 1}.toml").write_text(text)
 
 
