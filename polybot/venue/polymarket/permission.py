@@ -15,6 +15,8 @@ from polybot.venue.polymarket.standing import Standing
 
 EVERY_S = 600.0
 AGAIN_S = 30.0
+ASKING_S_MAX = 30.0
+"""An answer that comes in drops has no end: the client's own limits begin anew with each."""
 CLOSE_ONLY = "the venue lets this wallet only close positions"
 
 
@@ -35,9 +37,10 @@ class PermissionWatch:
     async def ask(self) -> bool:
         """True where both questions were answered, whatever the answers."""
         try:
-            place = await ask_geoblock(self._url)
-            refusal = place.refusal or (CLOSE_ONLY if await self._client.closed_only() else "")
-        except (VenueUnavailable, VenueBusy) as error:
+            async with asyncio.timeout(ASKING_S_MAX):
+                place = await ask_geoblock(self._url)
+                refusal = place.refusal or (CLOSE_ONLY if await self._client.closed_only() else "")
+        except (TimeoutError, VenueUnavailable, VenueBusy) as error:
             logger.bind(action="permission").warning("whether we may trade could not be asked: {}", error)
             return False
         self.asked_at = self._clock.monotonic()

@@ -1,5 +1,7 @@
 """The account as the venue has it against our books: what was missed is booked, what differs twice is shown."""
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -7,6 +9,7 @@ from polybot.domain.events import FillMatched
 from polybot.domain.ids import ConditionId, MarketId
 from polybot.domain.units import Money, Shares
 from polybot.venue.base import VenueUnavailable
+from polybot.venue.polymarket import permission
 from polybot.venue.polymarket.account import AccountWatch
 from polybot.venue.polymarket.account_compare import (
     UnknownOrderRule,
@@ -18,6 +21,7 @@ from polybot.venue.polymarket.account_compare import (
 )
 from polybot.venue.polymarket.account_values import AccountReading, Balance, Books, DifferenceKind, Holding
 from polybot.venue.polymarket.geoblock import Geoblock, ask_geoblock
+from polybot.venue.polymarket.standing import Standing
 from tests.venue.polymarket.desk import Answer, a_desk, a_venue, hosts, taken
 from tests.venue.polymarket.liar import WindowClock
 from tests.venue.polymarket.orders import CONDITION, NOW, TOKENS, an_intent, approved
@@ -236,6 +240,22 @@ async def test_an_account_that_cannot_be_read_changes_nothing():
 
 
 # -- geoblock ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_permission_that_is_asked_for_and_never_answered_is_asked_for_again(monkeypatch):
+    class Dripping:
+        async def closed_only(self) -> bool:
+            await asyncio.sleep(60)
+            return False
+
+    async def here(url: str) -> Geoblock:
+        return Geoblock(blocked=False)
+
+    monkeypatch.setattr(permission, "ASKING_S_MAX", 0.01)
+    monkeypatch.setattr(permission, "ask_geoblock", here)
+    watch = permission.PermissionWatch(Dripping(), Standing(), "", WindowClock())  # type: ignore[arg-type]
+    async with asyncio.timeout(10):
+        assert not await watch.ask()
 
 
 async def test_the_geoblock_answer_is_read_and_believed():
