@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from loguru import logger
+from typer.testing import CliRunner
 
+from polybot.cli import application
 from polybot.domain.events import BookReplaced, MarketListed, ReferencePriced
 from polybot.exchange.core.model import Rules
 from polybot.exchange.exchange import Exchange
@@ -103,3 +105,10 @@ def sorted_events(tape: Path) -> list[str]:
     return sorted(
         str([getattr(e, name) for name in e.__struct_fields__ if name != "received"]) for e in read_tape(tape)
     )
+
+
+def test_the_verb_says_what_it_records_and_where_to_before_anything_else(tmp_path):
+    given = {"POLYBOT_EXCHANGE": "http://127.0.0.1:9", "POLYBOT_DATA_DIR": str(tmp_path)}
+    result = CliRunner().invoke(application(["record"]), ["record"], env=given)
+    assert f"recording BTC-15m, ETH-15m from http://127.0.0.1:9 into {tmp_path / 'recordings'}" in result.output
+    assert "no loopback exchange answers" in str(result.exception)

@@ -132,7 +132,7 @@ def _say_hello(floor: OpenFloor, settings: Settings) -> None:
     if floor.redis_cli:
         say("the bus: {} GET market:BTC-15m", floor.redis_cli)
     if settings.source != "tape":
-        say("{}; Ctrl-C stops in order", _stakes(settings))
+        say("{}; Ctrl-C stops in order", stakes(settings))
         return
     pace = f"at {settings.speed:g} times real time" if settings.speed else "as fast as it goes"
     if floor.resumed_at:
@@ -141,7 +141,7 @@ def _say_hello(floor: OpenFloor, settings: Settings) -> None:
         say("playing {} {}; Ctrl-C stops in order", settings.tape.name, pace)
 
 
-def _stakes(settings: Settings) -> str:
+def stakes(settings: Settings) -> str:
     """Whose money it is: nobody may take a rehearsal for the real thing, nor the other way round."""
     if settings.exchange is None:
         money = "REAL MONEY" if settings.mode == "live" else "paper money"

@@ -9,7 +9,9 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from polybot.cli import VERBS, application
+from polybot.cli.run import stakes
 from polybot.domain.errors import BadInput
+from polybot.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
 TAPE = ROOT / "polybot/tapes/btc15m_l2.tape"
@@ -67,6 +69,19 @@ def test_whoever_names_a_tape_does_not_find_himself_on_live_data(tmp_path: Path)
     assert isinstance(result.exception, BadInput)
     assert "POLYBOT_SOURCE is polymarket" in str(result.exception)
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "exchange", "said"),
+    [
+        ("paper", None, "paper money on live data from Polymarket"),
+        ("live", None, "REAL MONEY on live data from Polymarket"),
+        ("paper", "http://127.0.0.1:8085", "paper money on the loopback exchange http://127.0.0.1:8085"),
+        ("live", "http://127.0.0.1:8085", "live orders for the exchange's own money on the loopback exchange "),
+    ],
+)
+def test_a_start_says_whose_money_it_is(mode: str, exchange: str | None, said: str) -> None:
+    assert stakes(load_settings(source="polymarket", mode=mode, exchange=exchange)).startswith(said)
 
 
 def test_a_tape_says_what_it_holds_and_what_it_does_not() -> None:
