@@ -4,7 +4,7 @@ One `TrackedOrder` is one order's story so far. The venue tells it in any order,
 are taken from trades only, an end is held back until every share matched before it has been told of.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -63,12 +63,17 @@ class SentOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrackedOrder:
-    """`filled` counts every match told of, failed ones included."""
+    """`filled` counts every match told of, failed ones included.
 
-    __slots__ = ("_end", "_final", "_matched", "accepted", "closed", "filled", "intent", "sent")
+    `parts` are what the order has of each trade, as it was first told: the same trade told with other makers (stream
+    and listing need not name them alike) would else be booked a second time, under other names.
+    """
 
-    def __init__(self, sent: SentOrder) -> None:
+    __slots__ = ("_end", "_final", "_matched", "accepted", "closed", "filled", "intent", "parts", "sent")
+
+    def __init__(self, sent: SentOrder, parts: Mapping[str, Sequence[Part]] | None = None) -> None:
         self.sent, self.intent = sent, sent.intent
+        self.parts = dict(parts or {})
         self.accepted = self.closed = False
         self.filled = 0
         self._matched: set[FillId] = set()
@@ -103,7 +108,10 @@ class TrackedOrder:
     def see_trade(self, trade: TradeSeen) -> list[VenueReply]:
         """A trade of ours in whatever phase it is; nothing where this order has no part in it."""
         replies: list[VenueReply] = []
-        for part in parts_of(trade, self.sent.hash, self.sent.token):
+        parts = self.parts.get(trade.id) or parts_of(trade, self.sent.hash, self.sent.token)
+        if parts:
+            self.parts[trade.id] = parts
+        for part in parts:
             replies += self._part(part, trade)
         return replies + self._due_end()
 
@@ -176,14 +184,19 @@ class TrackedOrder:
 
 
 def account_of(
-    order: SentOrder, seen: OrderSeen | None, trades: Iterable[TradeSeen], *, gone_at: Millis | None = None
+    order: SentOrder,
+    seen: OrderSeen | None,
+    trades: Iterable[TradeSeen],
+    *,
+    gone_at: Millis | None = None,
+    told: Mapping[str, Sequence[Part]] | None = None,
 ) -> list[VenueReply] | None:
     """An order's whole account from what was read of it; None where the venue knows neither it nor a trade of it.
 
     `gone_at`: an order that was taken and is not there (any more), or is in a state that nobody knows, was over by
-    then, with what was matched of it.
+    then, with what was matched of it. `told`: the order's parts of trades that were told of before.
     """
-    story = TrackedOrder(order)
+    story = TrackedOrder(order, told)
     replies: list[VenueReply] = []
     if seen is not None:
         replies += story.accept(order.intent.decided_at)

@@ -112,7 +112,9 @@ class PolymarketVenue:
         seen = await self.client.order(order_hash)
         trades = await self.client.trades(Millis(intent.decided_at - CLOCKS_APART_MS), sent.condition)
         ours = [trade for trade in trades if parts_of(trade, order_hash, sent.token)]
-        account = account_of(sent, seen, ours, gone_at=self._gone_at(order_hash, market))
+        tracked = self._tracked.get(order_hash)
+        told = tracked.parts if tracked is not None else None
+        account = account_of(sent, seen, ours, gone_at=self._gone_at(tracked, market), told=told)
         if account is not None:
             self._catch_up(self._track(sent), seen, ours)
         return account
@@ -167,9 +169,9 @@ class PolymarketVenue:
         """What is followed here and not over."""
         return [tracked for tracked in self._tracked.values() if not tracked.is_over]
 
-    def _gone_at(self, order_hash: str, market: Market) -> Millis | None:
+    def _gone_at(self, tracked: TrackedOrder | None, market: Market) -> Millis | None:
         """When an order that was taken is over even if the venue has forgotten it; None before that, and for others."""
-        tracked, gone_at = self._tracked.get(order_hash), Millis(market.window_end + GONE_MS)
+        gone_at = Millis(market.window_end + GONE_MS)
         was_taken = tracked is not None and tracked.accepted
         return gone_at if was_taken and gone_at <= self._clock.now_ms() else None
 

@@ -278,6 +278,20 @@ def test_an_end_is_understood_however_it_is_written(status):
     assert kinds(tracked().see_order(order(plain_status(status)))) == ["OrderAccepted", "OrderClosed"]
 
 
+def test_a_trade_that_is_told_again_with_other_makers_is_booked_once():
+    """The stream named one of two makers, the listing both."""
+    ours = tracked(TimeInForce.FAK)
+    first = msgspec.structs.replace(trade(entry(size="4", at="0.50")), shares=shares("6"))
+    again = trade(entry(size="4", at="0.50"), entry(size="2", at="0.51"), phase=TradePhase.CONFIRMED)
+
+    told = ours.see_trade(first)
+    assert only_fill(told).shares == shares("6")
+    assert kinds(ours.see_trade(again)) == ["FillConfirmed"]
+    account = account_of(ours.sent, None, [again], told=ours.parts)
+    assert account is not None
+    assert only_fill(account).fill == only_fill(told).fill
+
+
 def test_a_part_of_no_shares_is_no_fill_whoever_made_it():
     taken, made = trade(entry(size="0")), trade(entry(OURS, size="0", side=Side.BUY), entry(), taker=OTHER)
 
