@@ -12,7 +12,7 @@ import msgspec
 
 from polybot.desk.room import RoomState, TradingRoom
 from polybot.desk.state import DeskState, fill_cost
-from polybot.domain.events import WalletMove, WalletMoved
+from polybot.domain.events import FillMatched, WalletMove, WalletMoved
 from polybot.domain.ids import ConditionId, MarketId, TokenId
 from polybot.domain.market import Market, Outcome
 from polybot.domain.order import OrderIntent
@@ -23,6 +23,8 @@ from polybot.venue.polymarket.account_values import AccountReading, Books, Holdi
 
 HashOf = Callable[[OrderIntent], str | None]
 """The venue's name of an order; None for one whose market is not known any more."""
+STUCK_MS = 1_800_000
+"""Trades are final within seconds; one that is retried has been for minutes."""
 ROUNDED = UNIT // 100
 """How far the data service's value of a position may lie from what the chain pays for it."""
 
@@ -53,6 +55,13 @@ def wallet_opened(room: TradingRoom, hash_of: HashOf, reading: AccountReading, a
     if books.elsewhere is not None or busy or books.cash_least != books.cash_most:
         return None
     return WalletMoved(at=at, kind=WalletMove.OPENED, market=None, amount=elsewhere_at_first(books, reading))
+
+
+def stuck_fills(room: TradingRoom, now: Millis) -> list[FillMatched]:
+    """Fills that have been neither confirmed nor failed for so long that somebody should look: until they are final
+    their window is not settled, and nothing here can know how they end."""
+    fills = (fill for desk in room.desks.values() for fill in desk.state.provisional.values())
+    return [fill for fill in fills if now - fill.at >= STUCK_MS]
 
 
 def wallet_moves(room: TradingRoom, settled: Settled) -> list[WalletMoved]:

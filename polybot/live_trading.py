@@ -17,7 +17,7 @@ from polybot.clock import Clock
 from polybot.doctor import preflight
 from polybot.doctor.findings import require_passed
 from polybot.domain.events import Journaled, MarketSettled, Severity, TradingPaused, TradingResumed
-from polybot.domain.ids import MarketId
+from polybot.domain.ids import FillId, MarketId
 from polybot.domain.market import Market
 from polybot.domain.order import OrderIntent, Working
 from polybot.domain.units import Millis, format_units
@@ -25,7 +25,7 @@ from polybot.floor.status import AccountStatus
 from polybot.house import House
 from polybot.live_accept import ARRIVED_S, Arrivals
 from polybot.live_account import account_hosts, opened_account
-from polybot.live_books import books_of, wallet_moves, wallet_opened
+from polybot.live_books import books_of, stuck_fills, wallet_moves, wallet_opened
 from polybot.live_clerk import AccountClerk
 from polybot.recovery import Recovered
 from polybot.settings import Settings
@@ -61,6 +61,7 @@ class LiveTrading:
         self._troubles: tuple[str, ...] = (NOT_LOOKED,)
         self._settled: list[Settled] = []
         self._arrivals = Arrivals()
+        self._stuck: set[FillId] = set()
 
     async def open(self, stack: AsyncExitStack) -> PolymarketVenue:
         """The account, opened, examined (`polybot doctor`) and looked at once.
@@ -159,6 +160,7 @@ class LiveTrading:
                 severity = Severity.CRITICAL if notice.treatment is Treatment.STOP else Severity.WARNING
                 await house.dispatcher.note(severity, "venue", notice.text)
             await self._journal_wallet(house)
+            await self._tell_stuck(house)
             await asyncio.sleep(LOOK_S)
 
     async def _pause_or_resume(self, house: House) -> None:
@@ -192,6 +194,14 @@ class LiveTrading:
         if came is not None:
             await house.dispatcher.commit([came])
             watch.want()
+
+    async def _tell_stuck(self, house: House) -> None:
+        """Once each, and again after a restart."""
+        stuck = {fill.fill: fill for fill in stuck_fills(house.room, self._clock.now_ms())}
+        news, self._stuck = stuck.keys() - self._stuck, set(stuck)
+        for name in sorted(news):
+            text = f"{name} of {stuck[name].market} is neither confirmed nor failed after half an hour"
+            await house.dispatcher.note(Severity.WARNING, "venue", f"{text}: look it up; its window waits for it")
 
     async def _settle(self) -> None:
         """Redeeming begins once the wallet is measured, and late enough that nothing is listed any more that a former

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from polybot.desk.wallet import LEFT_LYING
 from polybot.domain.events import CapitalAllocated, MarketSettled, WalletMove, WalletMoved
 from polybot.domain.market import Outcome
-from polybot.domain.units import UNIT, Price
-from polybot.live_books import books_of, wallet_opened
+from polybot.domain.units import UNIT, Millis, Price
+from polybot.live_books import STUCK_MS, books_of, stuck_fills, wallet_opened
 from polybot.storage.journal import Journal
 from polybot.venue.polymarket.account_settlement import DUST, MERGE_MIN
 from polybot.venue.polymarket.account_values import DifferenceKind
@@ -237,3 +237,10 @@ def test_a_paper_run_owes_nobody_anything() -> None:
     wallet.tell(won)
     assert won.payout == money("10")
     assert wallet.room.state.wallet.markets == {}
+
+
+def test_a_fill_that_never_ends_is_shown_after_half_an_hour_and_not_before(wallet: Wallet) -> None:
+    fill = wallet.buy(AGENTS[0], wallet.markets[0], Outcome.UP, "10")
+    wallet.bought(AGENTS[1], wallet.markets[0], Outcome.UP, "10")
+    assert stuck_fills(wallet.room, Millis(fill.at + STUCK_MS - 1)) == []
+    assert stuck_fills(wallet.room, Millis(fill.at + STUCK_MS)) == [fill]
