@@ -106,6 +106,6 @@ def _required(settings: Settings) -> Keys:
 def _rejections() -> tuple[type[Exception], ...]:
     """What the venue's saying no, or nothing, is raised as. Raises ClientMismatch."""
     check_client()
-    from polybot.venue.polymarket.client import VenueRejected  # noqa: PLC0415 - a second of imports, where it is needed
+    from polybot.venue.polymarket.client_errors import VenueRejected  # noqa: PLC0415 - a second of imports, where it is needed
 
     return VenueUnavailable, VenueBusy, VenueRejected

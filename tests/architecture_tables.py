@@ -190,8 +190,8 @@ ROOMS = {
     "live_trading": Room(
         "polybot.live_trading",
         (
-            *("account_file", "doctor", "domain", "floor.status", "house", "live_account", "live_books", "live_clerk"),
-            *("recovery", "settings"),
+            *("account_file", "doctor", "domain", "floor.status", "house", "live_account", "live_accept", "live_books"),
+            *("live_clerk", "recovery", "settings"),
             *("venue.accounts", "venue.base", "venue.orders", "venue.polymarket", *OUTER),
         ),
     ),

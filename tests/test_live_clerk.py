@@ -83,6 +83,7 @@ class Floor:
 
     async def heard(self) -> None:
         await self.dispatcher.tick(self.at.clock.now_ms())
+        await self.dispatcher.finished()
 
     async def deposit(self, amount: str) -> None:
         await self.at.throw("deposit", address=self.at.client.wallet.address, amount=amount)

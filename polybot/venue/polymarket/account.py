@@ -23,7 +23,8 @@ from polybot.venue.polymarket.account_compare import (
     widened,
 )
 from polybot.venue.polymarket.account_values import AccountReading, Books, Compared, Difference, DifferenceKind
-from polybot.venue.polymarket.client import AccountClient, VenueRejected
+from polybot.venue.polymarket.client import AccountClient
+from polybot.venue.polymarket.client_errors import VenueRejected
 from polybot.venue.polymarket.complaint import Complaint
 from polybot.venue.polymarket.order_errors import Treatment
 from polybot.venue.polymarket.venue import PolymarketVenue

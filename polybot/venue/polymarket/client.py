@@ -6,8 +6,7 @@ of one exact release are used; client_check.py compares each with what is expect
 """
 
 import dataclasses
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -27,9 +26,19 @@ from polybot.clock import Clock
 from polybot.domain.errors import BadInput
 from polybot.domain.ids import ConditionId, TokenId
 from polybot.domain.units import Millis, Money, Shares
-from polybot.log import redact
-from polybot.venue.base import VenueBusy, VenueUnavailable
+from polybot.venue.base import VenueUnavailable
 from polybot.venue.polymarket.account_values import Balance, PositionSeen
+from polybot.venue.polymarket.client_errors import (
+    BatchRejected,
+    HeartbeatMismatch,
+    VenueRejected,
+    as_outage,
+    asking,
+    naming_the_relayer,
+    reading,
+    words,
+    writing,
+)
 from polybot.venue.polymarket.client_models import order_seen, position_seen, trade_seen, units_of
 from polybot.venue.polymarket.client_signing import OrderSigner, Signed
 from polybot.venue.polymarket.keys import Credentials, Hosts, Keys
@@ -37,36 +46,10 @@ from polybot.venue.polymarket.order_form import OrderForm
 from polybot.venue.polymarket.wire_user import OrderSeen, TradeSeen, readable
 
 T = TypeVar("T")
-BUSY_STATUS = frozenset((425, 429, 503))
 NO_GAS = "insufficient funds"
 """In a node's words for a transaction that its sender cannot pay for."""
-NO_RELAYER = "Gasless transactions require"
-"""How the client begins when it would have to make a wallet (release 0.14.0)."""
 PAGES_MAX = 50
 """Of a listing; more is an answer nobody can wait for."""
-UNREADABLE = (ValueError, ArithmeticError, RecursionError)
-"""What the official client lets through where it cannot read an answer: text that is no UTF-8, a cursor that cannot be
-sent back, numbers beyond all bounds, thousands of brackets."""
-
-
-class VenueRejected(Exception):
-    """The venue said no: HTTP status (200: an answer that says so itself), its words, seconds it asks to wait."""
-
-    def __init__(self, status: int, text: str, retry_after_s: float | None = None) -> None:
-        self.status, self.text, self.retry_after_s = status, _words(text), retry_after_s
-        super().__init__(f"{status}: {self.text}")
-
-
-class BatchRejected(VenueRejected):
-    """The venue said no to a batch as a whole, not to one of its orders."""
-
-
-class HeartbeatMismatch(Exception):
-    """The order heartbeat goes on from another id than the one sent, which therefore counted for nothing."""
-
-    def __init__(self, expected: str) -> None:
-        super().__init__("the venue expects another heartbeat id")
-        self.expected = expected
 
 
 class Posted(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +75,7 @@ async def open_client(keys: Keys, hosts: Hosts, clock: Clock) -> "AccountClient"
     Raises BadInput for keys that are none, VenueRejected, VenueUnavailable.
     """
     limits = RateLimits()
-    async with _asking(), _naming_the_relayer():
+    async with asking(), naming_the_relayer():
         client = await AsyncSecureClient.create(
             private_key=keys.private_key,
             wallet=keys.wallet,
@@ -142,7 +125,7 @@ class AccountClient:
     async def post(self, form: OrderForm) -> Posted:
         """Sign it and send it, once. Raises VenueRejected, VenueUnavailable."""
         (signed,) = await self.signer.sign([form])
-        async with _asking():
+        async with asking():
             answer = await self._client.post_order(signed.order)
         said = _answer_to(signed, answer)
         if isinstance(said, Posted):
@@ -156,7 +139,7 @@ class AccountClient:
         """
         batch = await self.signer.sign(forms)
         try:
-            async with _asking():
+            async with asking():
                 answers = await self._client.post_orders([signed.order for signed in batch])
         except VenueRejected as error:
             raise BatchRejected(error.status, error.text, error.retry_after_s) from error
@@ -165,21 +148,21 @@ class AccountClient:
 
     async def cancel(self, order_hash: str) -> str | None:
         """None where it is cancelled, else why not, in the venue's words."""
-        async with _asking():
+        async with asking():
             answer = await self._client.cancel_order(order_id=order_hash)
         if order_hash in (str(order).lower() for order in answer.canceled):
             return None
         refusals = (text for order, text in answer.not_canceled.items() if order.lower() == order_hash)
-        return _words(next(refusals, "not open"))
+        return words(next(refusals, "not open"))
 
     async def cancel_all(self) -> list[str]:
         """The hashes of what was cancelled: every open order of this API key, whoever placed it."""
-        async with _reading():
+        async with reading():
             return [str(order) for order in (await self._client.cancel_all()).canceled]
 
     async def heartbeat(self, heartbeat_id: str) -> str:
         """The id to send next time. Raises HeartbeatMismatch, VenueUnavailable, VenueBusy."""
-        async with _reading():
+        async with reading():
             try:
                 return (await self._client.send_order_heartbeat(heartbeat_id=heartbeat_id)).heartbeat_id
             except sdk.OrderHeartbeatMismatchError as error:
@@ -190,7 +173,7 @@ class AccountClient:
     async def order(self, order_hash: str) -> OrderSeen | None:
         """One of our orders, open or ended; None where the venue has none of that hash."""
         try:
-            async with _asking():
+            async with asking():
                 found = await self._client.get_order(order_id=order_hash)
                 return _named(order_hash, order_seen(found, self._clock.now_ms()))
         except VenueRejected as error:
@@ -206,21 +189,21 @@ class AccountClient:
         return _named(order_hash, listed[0]) if listed else None
 
     async def open_orders(self, order_hash: str | None = None) -> list[OrderSeen]:
-        async with _reading():
+        async with reading():
             found = await _all(self._client.list_open_orders(id=order_hash))
             return [order_seen(order, self._clock.now_ms()) for order in found]
 
     async def trades(self, after: Millis, condition: ConditionId | None = None) -> list[TradeSeen]:
         """Our trades, as maker or taker, matched from a second before `after` on."""
         since = str(max(0, after // 1000 - 1))
-        async with _reading():
+        async with reading():
             pages = self._client.list_account_trades(market=condition, after=since)
             return [trade_seen(trade, self._clock.now_ms()) for trade in await _all(pages)]
 
     async def collateral(self) -> Balance:
         """Allowances of the contracts that our orders are signed for; of all where neither of them is named. The venue
         also names those of other markets (neg risk, perps), which an owner need not have approved."""
-        async with _reading():
+        async with reading():
             found = await self._client.get_balance_allowance(asset_type="COLLATERAL")
         allowed = {readable(key.lower()): value for key, value in found.allowances.items()}
         used = {self._config.standard_exchange.lower(), self._config.exchange_v3.lower()}
@@ -231,26 +214,26 @@ class AccountClient:
         path, params = account_requests.build_update_balance_allowance_request(
             asset_type="COLLATERAL", signature_type=self.wallet.signature_type
         )
-        async with _reading():
+        async with reading():
             await self._client._ctx.secure_clob.get_bytes(path, params=params)
 
     async def held(self, token: TokenId) -> Shares:
         """How many of one outcome's tokens the wallet has, at the venue's own word: quicker than `positions`."""
         kind = "CONDITIONAL-V2" if is_v2_position_id(token) else "CONDITIONAL"
-        async with _reading():
+        async with reading():
             return Shares(
                 (await self._client.get_balance_allowance(asset_type=cast(Any, kind), asset_id=token)).balance
             )
 
     async def positions(self, status: str | None = None) -> list[PositionSeen]:
         """`status`: OPEN, REDEEMABLE (worth something), REDEEMABLE_LOST, MERGEABLE or CLOSED."""
-        async with _reading():
+        async with reading():
             listing = self._client.list_positions(status=cast(Any, status))
             return [position_seen(found) for found in await _all(listing)]
 
     async def closed_only(self) -> bool:
         """Whether the venue lets this wallet only close positions."""
-        async with _reading():
+        async with reading():
             return await self._client.get_closed_only_mode()
 
     # -- settlement ---------------------------------------------------------------------------------------------------
@@ -260,7 +243,7 @@ class AccountClient:
 
         Raises BadInput for a condition that is none.
         """
-        with _writing():
+        with writing():
             return self._redeem_calls(condition, version, shares)
 
     def _redeem_calls(self, condition: ConditionId, version: str, shares: tuple[Shares, Shares]) -> list[Any]:
@@ -276,7 +259,7 @@ class AccountClient:
 
     def merge_calls(self, condition: ConditionId, version: str, amount: Shares) -> list[Any]:
         """The contract call that turns `amount` of both outcomes into as much pUSD. Raises as `redeem_calls`."""
-        with _writing():
+        with writing():
             return self._merge_calls(condition, version, amount)
 
     def _merge_calls(self, condition: ConditionId, version: str, amount: Shares) -> list[Any]:
@@ -307,7 +290,7 @@ class AccountClient:
 
     async def pol(self) -> int:
         """What an EOA can pay for gas, in wei. Raises VenueUnavailable, VenueBusy."""
-        async with _reading():
+        async with reading():
             told = await self._client._ctx.rpc._call("eth_getBalance", [self.wallet.address, "latest"])
         try:
             return int(str(told), 16)
@@ -315,7 +298,7 @@ class AccountClient:
             raise VenueUnavailable(f"the chain tells {told!r} for a balance") from error
 
     async def _transact(self, calls: Sequence[Any], purpose: str) -> str:
-        async with _asking():
+        async with asking():
             handle = await self._client.execute_transaction(calls=calls, metadata=purpose)
             return str((await handle.wait()).transaction_hash)
 
@@ -327,7 +310,7 @@ def _answer_to(signed: Signed, answer: OrderResponse) -> Posted | VenueRejected 
     if isinstance(answer, RejectedOrder):
         return VenueRejected(200, answer.message)
     if str(answer.order_id).lower() != signed.hash:
-        named = _words(str(answer.order_id))
+        named = words(str(answer.order_id))
         return VenueUnavailable(f"the venue took {signed.hash} as {named}: our hash is not its own")
     got = answer.taking_amount if signed.order.side == "BUY" else answer.making_amount
     try:
@@ -347,68 +330,10 @@ def _require_in_order(batch: Sequence[Signed], answers: Sequence[OrderResponse])
     for name, answer in zip(names, answers, strict=True):
         said = (answer.message if isinstance(answer, RejectedOrder) else str(answer.order_id)).lower()
         if name not in said and any(other in said for other in names):
-            raise VenueUnavailable(f"in the place of {name} another order of the batch is answered: {_words(said)}")
+            raise VenueUnavailable(f"in the place of {name} another order of the batch is answered: {words(said)}")
 
 
-# -- what goes wrong --------------------------------------------------------------------------------------------------
-
-
-def _words(text: str) -> str:
-    """What the venue says, which goes into journal and database: fit to be written, and nothing in it but words."""
-    return redact(readable(text))
-
-
-@contextmanager
-def _writing() -> Iterator[None]:
-    """What cannot be written down for the venue, or signed, is BadInput: nothing was sent."""
-    try:
-        yield
-    except (sdk.UserInputError, sdk.SigningError) as error:
-        raise BadInput(str(error)) from error
-
-
-@asynccontextmanager
-async def _asking() -> AsyncIterator[None]:
-    """The client's errors as ours: no answer, a refusal, or nothing sent because it could not even be written down."""
-    try:
-        with _writing():
-            yield
-    except sdk.RateLimitError as error:
-        raise VenueRejected(429, str(error), error.retry_after) from error
-    except sdk.RequestRejectedError as error:
-        raise VenueRejected(error.status, str(error), error.retry_after) from error
-    except sdk.TransactionFailedError as error:
-        raise VenueRejected(200, f"the transaction failed: {error}") from error
-    except sdk.PolymarketError as error:
-        raise VenueUnavailable(_words(str(error))) from error
-    except UNREADABLE as error:
-        raise VenueUnavailable(f"the answer cannot be read: {_words(str(error))}") from error
-
-
-@asynccontextmanager
-async def _naming_the_relayer() -> AsyncIterator[None]:
-    """The client speaks to programmers where a wallet has to be made and it may not: say what the owner can do."""
-    try:
-        yield
-    except sdk.UserInputError as error:
-        if not str(error).startswith(NO_RELAYER):
-            raise
-        raise BadInput(
-            "the key has no deposit wallet yet, and only the relayer can make it: set POLYBOT_RELAYER_KEY_FILE and "
-            "POLYBOT_RELAYER_ADDRESS (polymarket.com, settings, API keys), or POLYBOT_WALLET to a wallet that exists"
-        ) from error
-
-
-@asynccontextmanager
-async def _reading() -> AsyncIterator[None]:
-    """A read that was refused, or cannot be understood, is an outage: nothing depends on the venue's reason."""
-    try:
-        async with _asking():
-            yield
-    except VenueRejected as error:
-        raise as_outage(error) from error
-    except BadInput as error:
-        raise VenueUnavailable(str(error)) from error
+# -- answers and listings ---------------------------------------------------------------------------------------------
 
 
 def _named(order_hash: str, order: OrderSeen) -> OrderSeen:
@@ -416,10 +341,6 @@ def _named(order_hash: str, order: OrderSeen) -> OrderSeen:
     if order.hash != order_hash:
         raise VenueUnavailable(f"asked for order {order_hash}, the venue answered with {order.hash}")
     return order
-
-
-def as_outage(error: VenueRejected) -> VenueBusy | VenueUnavailable:
-    return VenueBusy(str(error)) if error.status in BUSY_STATUS else VenueUnavailable(str(error))
 
 
 async def _all(listing: AsyncPaginator[T]) -> list[T]:

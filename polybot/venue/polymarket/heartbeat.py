@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from polybot.clock import Clock
 from polybot.venue.base import VenueBusy, VenueUnavailable
-from polybot.venue.polymarket.client import AccountClient, HeartbeatMismatch
+from polybot.venue.polymarket.client import AccountClient
+from polybot.venue.polymarket.client_errors import HeartbeatMismatch
 from polybot.venue.polymarket.complaint import Complaint
 
 BEAT_EVERY_S = 5.0

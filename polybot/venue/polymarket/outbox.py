@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from polybot.venue.base import VenueUnavailable
-from polybot.venue.polymarket.client import Posted, VenueRejected
+from polybot.venue.polymarket.client import Posted
+from polybot.venue.polymarket.client_errors import VenueRejected
 from polybot.venue.polymarket.order_form import OrderForm
 
 BATCH_MAX = 15

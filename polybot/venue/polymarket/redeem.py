@@ -28,7 +28,8 @@ from polybot.venue.polymarket.account_settlement import (
     batches,
     plan_settlement,
 )
-from polybot.venue.polymarket.client import AccountClient, VenueRejected
+from polybot.venue.polymarket.client import AccountClient
+from polybot.venue.polymarket.client_errors import VenueRejected
 from polybot.venue.polymarket.order_pace import Bucket
 
 EVERY_S = 30.0

@@ -21,7 +21,8 @@ from polybot.domain.units import Millis
 from polybot.risk.gate import Approved
 from polybot.venue.base import VenueBusy, VenueUnavailable
 from polybot.venue.polymarket.account_compare import hashes_of
-from polybot.venue.polymarket.client import AccountClient, BatchRejected, Posted, VenueRejected, as_outage
+from polybot.venue.polymarket.client import AccountClient, Posted
+from polybot.venue.polymarket.client_errors import BatchRejected, VenueRejected, as_outage
 from polybot.venue.polymarket.order_errors import ErrorRow, Treatment, error_row, none_was_taken
 from polybot.venue.polymarket.order_form import OrderForm, form_of
 from polybot.venue.polymarket.order_pace import Bucket, Pace

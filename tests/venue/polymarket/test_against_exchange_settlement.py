@@ -11,7 +11,7 @@ from polybot.domain.units import UNIT, Money, Price, Shares
 from polybot.venue.polymarket import redeem
 from polybot.venue.polymarket.account_settlement import ClaimKind, Settled
 from polybot.venue.polymarket.account_values import PositionSeen
-from polybot.venue.polymarket.client import VenueRejected
+from polybot.venue.polymarket.client_errors import VenueRejected
 from polybot.venue.polymarket.redeem import Redeemer
 from tests.exchange.trading import SIGNER, a_listing, ending_in
 from tests.venue.polymarket.order_rehearsal import CASH, DEPOSIT, EOA, PROXY, SAFE, Rehearsal, rehearsal

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from polybot.domain.ids import TokenId
 from polybot.domain.units import Shares
 from polybot.venue.base import VenueUnavailable
-from polybot.venue.polymarket.client import BatchRejected, Posted, VenueRejected
+from polybot.venue.polymarket.client import Posted
+from polybot.venue.polymarket.client_errors import BatchRejected, VenueRejected
 from polybot.venue.polymarket.order_form import OrderForm, form_of
 from polybot.venue.polymarket.outbox import BATCH_MAX, Answered, Outbox
 from tests.venue.polymarket.orders import WALLET, an_intent, market
