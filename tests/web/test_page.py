@@ -52,7 +52,7 @@ async def page(browser, live_server: WebServer):
     page.on("pageerror", lambda error: page.problems.append(str(error)))
     page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
     await page.goto(live_server.url)
-    await page.wait_for_function("document.getElementById('equity').textContent !== '–'")
+    await playwright_api.expect(page.locator("#equity")).not_to_have_text("–", timeout=20_000)
     yield page
     await page.close()
 
