@@ -55,7 +55,7 @@ def run(
     process = WatchedProcess(settings.stall_exit_s, settings.stop_s_max, outlet.flush)
     with nobody_waits(line, outlet):
         if settings.role == "feed":
-            process.run(lambda stop: _feed(settings, line, stop))
+            process.run(lambda stop: _feed(settings, line, process, stop))
             typer.echo(
                 "Stopped in order. Floors that take their data from here doubt their books until a feed is back."
             )
@@ -99,7 +99,7 @@ async def _run(settings: Settings, line: BottomLine, process: WatchedProcess, st
         line.end()
 
 
-async def _feed(settings: Settings, line: BottomLine, stop: asyncio.Event) -> None:
+async def _feed(settings: Settings, line: BottomLine, process: WatchedProcess, stop: asyncio.Event) -> None:
     """Market data to Redis, and nothing else (POLYBOT_ROLE=feed)."""
     from polybot.feeding import run_feed  # noqa: PLC0415 - sockets and Redis, which a floor on a tape starts without
 
@@ -108,6 +108,7 @@ async def _feed(settings: Settings, line: BottomLine, stop: asyncio.Event) -> No
     where = settings.exchange or "Polymarket"
     told = "market data of {} from {} goes to Redis, and nothing is traded; Ctrl-C stops in order"
     logger.bind(action="open").info(told, ", ".join(settings.feed.series), where)
+    process.judge(())
     try:
         progress = Progress(line, asyncio.get_running_loop().time)
         await run_feed(settings, settings.redis_url, stop, progress.show)

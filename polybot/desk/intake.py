@@ -108,7 +108,7 @@ class Intake:
         if fill in self._matched or fill in desk.state.provisional or fill in desk.state.final:
             return
         filled, spent = order.filled + reply.shares, order.spent + fill_cost(reply) + reply.fee
-        if not fits(order.intent, filled, spent, desk.state.accepted.get(reply.order, 0)):
+        if reply.shares <= 0 or not fits(order.intent, filled, spent, desk.state.accepted.get(reply.order, 0)):
             self.taken.doubtful.append(reply.order)
             self.taken.strangers.append(reply)
             return

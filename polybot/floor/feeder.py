@@ -292,7 +292,9 @@ class Feeder:
                 failures = 0
             except TROUBLE as error:
                 failures += 1
-                logger.bind(action="catalog").warning("the catalogue cannot be read: {}", error)
+                logger.bind(action="catalog").warning(
+                    "the catalogue cannot be read: {}", str(error) or "no answer in time"
+                )
             await asyncio.sleep(self._catalog_wait_s(failures))
 
     async def _read_catalog(self) -> None:

@@ -193,7 +193,9 @@ class KillSwitch:
             still = f"{len(left)} of the floor's orders are still open in its books: {', '.join(left[:5])}"
             trouble = f"{trouble}; {still}" if trouble else still
         told = f"{asked} of the floor's orders were cancelled" if asked else "the floor had no open orders"
-        return (f"{told}, and all others of the account" if self.cancel_account is not None else told), trouble
+        if self.cancel_account is not None and not trouble:
+            told = f"{told}; at the venue none of the account's is open any more"
+        return told, trouble
 
     async def _empty_account(self, cancel_account: CancelAccount) -> str:
         """What could not be cancelled, "" where nothing is open any more."""

@@ -31,6 +31,7 @@ GUARD_BEAT_S = 1.0
 SAY_S_MAX = 1.0
 """A log that does not take a line in this time (its reader hangs) is not waited for."""
 STACK_FRAMES_MAX = 20
+LOOP_CALL = "run_until_complete("
 EXIT_STUCK = 70
 """EX_SOFTWARE of sysexits.h: the process ended itself, because it or something vital in it hung."""
 
@@ -236,12 +237,17 @@ class Watchdog:
         self._say("WARNING", "loop_went_on", f"the event loop turns again, after {pulse.last_stall_s:.2f} s{unseen}")
 
     def _stack(self) -> str:
-        """Where the loop's thread is, innermost line last."""
+        """Where the loop's thread is, innermost line last; what lies before the loop is the same each time."""
         pulse = self._pulse
         frame = sys._current_frames().get(pulse.thread) if pulse is not None else None
         if frame is None:
             return "  (nowhere: its thread has no frame)"
-        return "".join(traceback.format_stack(frame)[-STACK_FRAMES_MAX:]).rstrip()
+        frames = traceback.extract_stack(frame)
+        outside = [number for number, found in enumerate(frames) if LOOP_CALL in (found.line or "")]
+        inside = frames[outside[-1] + 1 :] if outside else frames
+        if not inside:
+            return "  (no task's code: the loop waits, or is starved of the processor)"
+        return "".join(traceback.format_list(inside[-STACK_FRAMES_MAX:])).rstrip()
 
     def _end(self, fatal: Fatal) -> None:
         if self._over.is_set():

@@ -244,6 +244,13 @@ def test_a_market_buy_that_brings_more_shares_for_its_money_is_booked_whole(tif:
     assert day.desk.holdings[day.intent.id].shares == shares("22")
 
 
+def test_a_fill_of_no_shares_is_none_and_shown_to_a_person() -> None:
+    day = Day()
+    day.hear(day.accepted())
+    nothing = day.matched("0")
+    assert day.hear(nothing) == Taken(doubtful=[day.intent.id], strangers=[nothing])
+
+
 def test_so_is_what_it_brought_and_is_told_of_after_the_close_within_the_same_money() -> None:
     day = Day()
     day.hear(day.accepted(), day.matched("18", "0.48"), day.closed(CloseReason.KILLED))

@@ -302,6 +302,7 @@ def test_a_real_loop_that_blocks_is_seen_at_the_line_that_blocks_it(new_loop: Ca
         dog.close()
         logger.remove(sink)
     assert "time.sleep(0.45)" in said[0]
+    assert "run_until_complete(life())" not in said[0], "how the loop was begun is the same each time"
     assert "turns again, after 0.4" in said[1] or "turns again, after 0.5" in said[1]
     assert health.stalls == 1
     assert 0.4 < health.longest_stall_s < 1.0
