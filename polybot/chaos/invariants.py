@@ -70,6 +70,8 @@ INVARIANTS = {
 """By name, for the table, the documents and the planted bugs."""
 
 
+FINAL_WITHIN_MS = 600_000
+"""So long after a window's end, or after the floor came back, its fills are waited for before it is recorded."""
 EXPECTED_CRASHES = ("PlantedCrash", "AgentHung", "AgentGone", "Dismissed", "FeedOverflow")
 
 
@@ -110,6 +112,7 @@ class Invariants:
         self.limits, self._payout_up, self._books = limits, payout_up, books
         self.seq = 0
         self.live = False
+        self._started_at = 0
         self.agents: dict[AgentId, Fold] = {}
         self.orders: dict[OrderId, OrderSeen] = {}
         self.open: dict[OrderId, OrderSeen] = {}
@@ -282,7 +285,9 @@ class Invariants:
         fill = self._provisional(fact.fill)
         self.fills_over.add(fact.fill)
         del self.fills[fact.fill]
-        self._fill_counts[fact.agent, fill.fact.market] -= 1
+        key = (fact.agent, fill.fact.market)
+        if key in self._fill_counts:  # else its window is recorded: that it would end was waited for in vain
+            self._fill_counts[key] -= 1
         self.agents[fact.agent].held -= fill.cost
 
     def _provisional(self, name: FillId) -> FillSeen:
@@ -330,17 +335,24 @@ class Invariants:
         key = (fact.agent, fact.market)
         if key in self.recorded:
             raise Violated("window_recorded", f"{fact.agent} has a second record of {fact.market}")
+        if fact.at < max(self.markets[fact.market].window_end, self._started_at) + FINAL_WITHIN_MS:
+            self._no_fill_is_open(key)
         fills = self._fill_counts.pop(key, 0)
         if fact.fills != fills or (fact.verdict is Verdict.TRADED) != (fills > 0):
             raise Violated("window_recorded", f"{fact} says {fact.verdict}, and there were {fills} fills that stood")
         self.recorded[key] = fact
+
+    def _no_fill_is_open(self, key: tuple[AgentId, MarketId]) -> None:
+        for fill in self.fills.values():
+            if fill.state == "provisional" and (fill.fact.agent, fill.fact.market) == key:
+                raise Violated("window_recorded", f"{key} is recorded, and {fill.fact.fill} may still fail")
 
     def _agent_changed(self, fact: AgentChanged) -> None:
         if fact.state is AgentState.CRASHED and not fact.text.startswith(EXPECTED_CRASHES):
             raise Violated("no_surprise", f"{fact.agent} crashed: {fact.text}")
 
     def _started(self, fact: RunStarted) -> None:
-        self.live = fact.mode == "live"
+        self.live, self._started_at = fact.mode == "live", fact.at
         self.breakers.calls.forget()
 
     def _paused(self, fact: TradingPaused) -> None:

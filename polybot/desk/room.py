@@ -100,6 +100,8 @@ class TradingRoom:
         self._in_order = tuple(self.desks.values())
         self._looks_again = True
         self._next_due = FOREVER
+        self._here_since = Millis(0)
+        """When this process began: what happened to its orders before that it learns only now."""
 
     # -- the floor's numbers ------------------------------------------------------------------------------------------
 
@@ -189,6 +191,7 @@ class TradingRoom:
         """What concerns the floor, or every desk."""
         match fact:
             case RunStarted():
+                self._here_since = fact.at
                 self._missed(self.state.latest, fact.at)
             case MarketOpened():
                 self._opened(fact)
@@ -276,14 +279,18 @@ class TradingRoom:
         return began if told is None else told.up_to(began)
 
     def _window_records(self, now: Millis) -> list[AnyFact]:
-        """A window is recorded once its fills are final, so none is called traded for a fill that came to nothing."""
+        """A window is recorded once its fills are final, so none is called traded for a fill that came to nothing; or
+        when that has been waited for in vain."""
         ended = [market for market in self.state.markets.values() if market.window_end <= now]
         return [
             desk.window_record(market.id, now, down=desk.agent in self.absent)
             for market in ended
             for desk in self._in_order
-            if market.id not in desk.state.recorded and (_is_over(market, now) or not desk.awaits(market.id))
+            if market.id not in desk.state.recorded and (self._record_by(market) <= now or not desk.awaits(market.id))
         ]
+
+    def _record_by(self, market: Market) -> Millis:
+        return Millis(max(market.window_end, self._here_since) + RETIRE_AFTER_MS)
 
     def _pause_facts(self, now: Millis) -> list[AnyFact]:
         opened = [p for p in daily_breakers(self.state.day, now, self.limits) if p.breaker not in self.state.pauses]
@@ -315,9 +322,10 @@ class TradingRoom:
     def _next_deadline(self, now: Millis) -> Millis:
         ends = [m.window_end for m in self.state.markets.values() if m.window_end > now]
         retirements = [Millis(m.window_end + RETIRE_AFTER_MS) for m in self.state.markets.values()]
+        records = [self._record_by(m) for m in self.state.markets.values()]
         holders = (self.state.pauses, *(desk.state.pauses for desk in self._in_order))
         pauses = [until for pauses in holders for until in pauses.values()]
-        return min((t for t in (*ends, *retirements, *pauses) if t is not None and t > now), default=FOREVER)
+        return min((t for t in (*ends, *retirements, *records, *pauses) if t is not None and t > now), default=FOREVER)
 
     def _position(self) -> int:
         return self.state.position

@@ -4,14 +4,16 @@ from collections import Counter
 
 import pytest
 
+from polybot.desk.room import RETIRE_AFTER_MS
 from polybot.desk.state import MissRank, Tally
-from polybot.domain.events import FillFailed, TradeSettled, Verdict, WindowRecorded
+from polybot.domain.events import FillFailed, RunStarted, TradeSettled, Verdict, WindowRecorded
 from polybot.domain.ids import AgentId, SeriesId
 from polybot.domain.market import Market
 from polybot.domain.signal import Signal
+from polybot.domain.units import Millis
 from polybot.strategies.base import MarketView
 from polybot.venue.fill_models import VenueModel
-from tests.builders import Floor, a_plan, always, book, listed, one_sided, resolved, wants
+from tests.builders import CAPITAL, Floor, a_plan, always, book, listed, one_sided, resolved, wants
 from tests.facts import money
 
 AGENT = AgentId("scripted")
@@ -161,6 +163,17 @@ class TestGhosts:
         assert floor.of(WindowRecorded) == []
         floor.play(listed(one_sided(5), MARKET.window_end + 600_000))
         assert [record.market for record in floor.of(WindowRecorded)] == [MARKET.id]
+
+    def test_who_was_away_for_long_first_learns_what_became_of_its_fills(self):
+        floor = Floor(a_plan(), model=self.GHOSTS)
+        floor.play(listed(MARKET), book(MARKET, 880_000), book(MARKET, 881_000))
+        back = Millis(MARKET.window_end + 1_800_000)
+        floor.room.apply(
+            RunStarted(at=back, run="r", source="tape", mode="paper", capital=CAPITAL, seed=1, version="1")
+        )
+        assert not [fact for fact in floor.room.due(back) if isinstance(fact, WindowRecorded)]
+        waited = Millis(back + RETIRE_AFTER_MS)
+        assert [fact.market for fact in floor.room.due(waited) if isinstance(fact, WindowRecorded)] == [MARKET.id]
 
 
 class TestTheNearestMiss:
