@@ -14,9 +14,9 @@ SHOWS_IN = {
     "pays-fees-back": 4,
     "records-who-was-there": 57,
     "trades-any-market": 23,
-    "believes-torn-writes": 4,
+    "believes-torn-writes": 10,
     "sees-what-it-likes": 35,
-    "believes-in-the-venue": 8,
+    "believes-in-the-venue": 27,
     "knows-no-drawdown": 5,
 }
 """Where to look first, to save time; a changed world moves a bug to another seed, and then it is looked for."""
