@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from math import ceil
+from operator import itemgetter
 
 import msgspec
 from loguru import logger
@@ -32,7 +33,7 @@ SILENT_MS_MAX = 60_000
 AGAIN_MS_FIRST, AGAIN_MS_MAX = 1_000, 30_000
 """Between two look-ups of the same order: doubled each time, at most so long."""
 LOOK_UPS_MAX = 20
-"""In one round; the others wait for the next."""
+"""In one round; the others wait for the next, which follows at once."""
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -69,8 +70,8 @@ class Reconciler:
         self._running = True
         try:
             while True:
-                await self.look()
-                await asyncio.sleep(self._look_every_s)
+                is_all = await self.look()
+                await asyncio.sleep(self._look_every_s if is_all else 0)
         finally:
             self._running = False
 
@@ -78,18 +79,22 @@ class Reconciler:
         """Seconds since it last looked anything up or saw nothing to look up; 0 while it does not run."""
         return self._clock.monotonic() - self.last_look if self._running else 0.0
 
-    async def look(self) -> None:
-        """Look up every order that it is time for, one by one, and cancel strays."""
+    async def look(self) -> bool:
+        """Look up every order that it is time for, one by one, and cancel strays. False: some are left for the next
+        round."""
         self.last_look = self._clock.monotonic()
         now = self._clock.now_ms()
-        doubted = list(self._in_doubt(now))[:LOOK_UPS_MAX]
+        doubted = self._in_doubt(now)
+        is_all = len(doubted) <= LOOK_UPS_MAX
         if not doubted and self.dispatcher.calls.wants_probe:
             await self._ask(None)
-        for intent in doubted:
+        for intent in doubted[:LOOK_UPS_MAX]:
             if not await self._look_up(intent):
-                break  # the venue does not answer: nor would it for the others
+                is_all = True  # the venue does not answer: nor would it for the others
+                break
         for order in tuple(self.dispatcher.strays):
             await self._cancel(order)
+        return is_all
 
     async def look_at_all(self) -> int:
         """At start-up: every open order, once. Returns how many were closed because they never reached the venue."""
@@ -102,17 +107,21 @@ class Reconciler:
 
     # -- which --------------------------------------------------------------------------------------------------------
 
-    def _in_doubt(self, now: Millis) -> Iterator[OrderIntent]:
-        """Orders to look up now. What is remembered of others is dropped."""
+    def _in_doubt(self, now: Millis) -> list[OrderIntent]:
+        """Orders to look up now, first those that have waited longest, whichever desk's they are: where more come to be
+        asked after than can be, each has its turn. What is remembered of others is dropped."""
         doubts: dict[OrderId, _Doubt] = {}
+        found: list[tuple[Millis, OrderIntent]] = []
         for intent, since in self._candidates(now):
             doubt = doubts[intent.id] = self._doubts.get(intent.id) or _Doubt()
             if doubt.not_before <= now and (since <= now or intent.id in self.dispatcher.doubtful):
-                yield intent
+                found.append((max(min(since, now), doubt.not_before), intent))
         self._doubts = doubts
         for remembered in (self.dispatcher.sent_at, self.dispatcher.doubtful):
             for order in [order for order in remembered if order not in doubts]:
                 del remembered[order]
+        found.sort(key=itemgetter(0))
+        return [intent for _, intent in found]
 
     def _candidates(self, now: Millis) -> Iterator[tuple[OrderIntent, Millis]]:
         """Every order that may need a look, with the time from which it does."""

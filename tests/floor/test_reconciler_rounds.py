@@ -54,6 +54,21 @@ def test_a_round_has_a_bounded_number_of_look_ups_and_the_rest_come_in_the_next(
     VenueStage(agents=LOOK_UPS_MAX + 5).play(script)
 
 
+def test_where_more_is_to_be_asked_than_can_be_every_order_has_its_turn() -> None:
+    async def script(stage: VenueStage) -> None:
+        intents = await stage.send()
+        for intent in intents:
+            stage.has(intent, stage.accepted(intent), stage.matched(intent))  # never final: asked after again and again
+        stage.venue.look_up_s = 1.0
+        stage.start_looking()
+        await asyncio.sleep(600)
+        times = [len(stage.asked(intent.id)) for intent in intents]
+        assert max(times) - min(times) <= 1
+        assert sum(times) > 500, "no round waits while orders do"
+
+    VenueStage(agents=2 * LOOK_UPS_MAX).play(script)
+
+
 def test_a_venue_that_does_not_answer_is_not_asked_for_the_others_in_this_round() -> None:
     async def script(stage: VenueStage) -> None:
         await stage.send()
