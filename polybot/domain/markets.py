@@ -61,11 +61,15 @@ class Oddities:
     `stale`: snapshots dated before our book (passed over). `future`: dates ahead of our clock (the book is doubted).
     `ambiguous`: snapshots of the book's own date that differ (the book is doubted). `impossible`: levels no book can
     have, `contradicted`: books that came to differ from the venue's best prices (contradicted).
+
+    `ahead_ms` counts nothing: so far was the venue's clock ahead of ours by its last change, if by more than may be. As
+    long as it is, whatever it dates is older than it looks.
     """
 
-    __slots__ = ("ambiguous", "contradicted", "future", "impossible", "late", "stale")
+    __slots__ = ("ahead_ms", "ambiguous", "contradicted", "future", "impossible", "late", "stale")
 
     def __init__(self) -> None:
+        self.ahead_ms = 0
         self.late = self.stale = self.future = self.ambiguous = self.impossible = self.contradicted = 0
 
 
@@ -119,7 +123,7 @@ class MarketState:
             if ambiguous:  # two full books of one millisecond: nobody can tell which is the later
                 self.oddities.ambiguous += 1
                 book.doubt()
-            elif event.received - at > OLD_MS_MAX and not known:
+            elif event.received - at + self.oddities.ahead_ms > OLD_MS_MAX and not known:
                 book.hold_back()
         self._after_book(book)
 
@@ -129,6 +133,7 @@ class MarketState:
         if at < up.at or at < down.at or at > event.received + FUTURE_MS_MAX:
             self._change_in_time(event)
         else:
+            self.oddities.ahead_ms = 0
             self._change(event.changes, at, event.received)
 
     def _change_in_time(self, event: LevelsChanged) -> None:
@@ -138,6 +143,7 @@ class MarketState:
         for book in (book for book in self.books if book.outcome in touched):
             if event.at > event.received + FUTURE_MS_MAX:
                 oddities.future += 1
+                oddities.ahead_ms = event.at - event.received
                 book.doubt()
             elif event.at >= book.at:
                 in_time.append(book.outcome)

@@ -213,8 +213,18 @@ def test_a_date_ahead_of_our_clock_is_not_believed_and_does_not_make_later_news_
     markets.apply(book_at(120_000, received=200))
     assert up(markets).state is BookState.UNVERIFIABLE
     markets.apply(book_at(300))
+    markets.apply(level_at(310, "7"))
     assert up(markets).state is BookState.VERIFIED
     assert markets.oddities.future == 2
+
+
+def test_while_the_venues_clock_is_ahead_a_snapshot_is_older_than_it_looks() -> None:
+    markets = after(book_at(0), level_at(160_000, "7", received=100_000), book_at(98_000, received=100_000))
+    assert up(markets).state is BookState.UNVERIFIABLE, "by the clock that dated it, it is 62 s old"
+    markets.apply(level_at(101_000, "7"))
+    assert up(markets).state is BookState.VERIFIED, "a change in time agrees with it"
+    markets.apply(book_at(102_000, received=104_000))
+    assert up(markets).state is BookState.VERIFIED
 
 
 def test_a_recorders_clock_may_be_a_little_behind_the_venues() -> None:
