@@ -70,8 +70,8 @@ class Reconciler:
         self._running = True
         try:
             while True:
-                is_all = await self.look()
-                await asyncio.sleep(self._look_every_s if is_all else 0)
+                some_are_left = await self.look()
+                await asyncio.sleep(0 if some_are_left else self._look_every_s)
         finally:
             self._running = False
 
@@ -80,21 +80,21 @@ class Reconciler:
         return self._clock.monotonic() - self.last_look if self._running else 0.0
 
     async def look(self) -> bool:
-        """Look up every order that it is time for, one by one, and cancel strays. False: some are left for the next
+        """Look up every order that it is time for, one by one, and cancel strays. True: some are left for the next
         round."""
         self.last_look = self._clock.monotonic()
         now = self._clock.now_ms()
         doubted = self._in_doubt(now)
-        is_all = len(doubted) <= LOOK_UPS_MAX
+        some_are_left = len(doubted) > LOOK_UPS_MAX
         if not doubted and self.dispatcher.calls.wants_probe:
             await self._ask(None)
         for intent in doubted[:LOOK_UPS_MAX]:
             if not await self._look_up(intent):
-                is_all = True  # the venue does not answer: nor would it for the others
+                some_are_left = False  # the venue does not answer: nor would it for the others
                 break
         for order in tuple(self.dispatcher.strays):
             await self._cancel(order)
-        return is_all
+        return some_are_left
 
     async def look_at_all(self) -> int:
         """At start-up: every open order, once. Returns how many were closed because they never reached the venue."""
