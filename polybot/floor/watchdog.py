@@ -137,6 +137,8 @@ class Watchdog:
         self._noticed_at: float | None = None
         """The beat after which the present stall began; None while there is none that has been told."""
         self._stalls_told = 0
+        self._said_s = 0.0
+        """How long the present look has waited for the log."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -188,8 +190,9 @@ class Watchdog:
         before = self._monotonic()
         while not self._over.wait(LOOK_S):
             now = self._monotonic()
+            self._said_s = 0.0
             self.look(now, overslept_s=now - before - LOOK_S)
-            before = self._monotonic()
+            before = now + self._said_s  # a process may be suspended while this looks, too
 
     def look(self, now: float, overslept_s: float) -> None:
         """Judge everything once; `overslept_s` is by how much this look comes later than it was meant to."""
@@ -264,5 +267,7 @@ class Watchdog:
         saying = threading.Thread(
             target=logger.bind(action=action).log, args=(level, "{}", text), name="watchdog-says", daemon=True
         )
+        began = self._monotonic()
         saying.start()
         saying.join(SAY_S_MAX)
+        self._said_s += self._monotonic() - began

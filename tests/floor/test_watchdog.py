@@ -335,6 +335,24 @@ def test_what_was_said_is_flushed_before_the_process_is_ended():
     assert order == ["CRITICAL", "flushed", "ended"]
 
 
+def test_one_that_is_suspended_while_it_looks_says_so_as_well(watched):
+    looks: list[float] = []
+
+    def suspended(_: float) -> None:
+        looks.append(watched.loop.now)
+        if len(looks) == 1:
+            watched.loop.now += 4.5
+
+    watched.dog.add(suspended)
+    watched.dog.start()
+    try:
+        while len(looks) < 2:
+            time.sleep(0.01)
+    finally:
+        watched.dog.close()
+    assert "nothing in this process ran for 4." in watched.said[0][1]
+
+
 def test_its_thread_ends_when_told(watched):
     watched.dog.start()
     watched.dog.close()
