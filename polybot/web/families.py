@@ -9,15 +9,14 @@ Labelled = Iterable[tuple[tuple[str, ...], float | None]]
 
 
 def gauge(name: str, text: str, labels: list[str], samples: Labelled) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for values, sample in samples:
-        if sample is not None:
-            family.add_metric(values, sample)
-    return family
+    return _filled(GaugeMetricFamily(name, text, labels=labels), samples)
 
 
 def counter(name: str, text: str, labels: list[str], samples: Labelled) -> Metric:
-    family = CounterMetricFamily(name, text, labels=labels)
+    return _filled(CounterMetricFamily(name, text, labels=labels), samples)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, samples: Labelled) -> Metric:
     for values, sample in samples:
         if sample is not None:
             family.add_metric(values, sample)
