@@ -5,24 +5,23 @@ import random
 from collections.abc import Callable, Iterator
 from functools import partial
 
-import msgspec
 from loguru import logger
 
 from polybot import __version__
 from polybot.clock import wall_ms
 from polybot.domain.units import Millis
 from polybot.floor.board import FEED_AWAY_S_MAX
-from polybot.floor.feed_out import FeedOut, FeedOutStatus
+from polybot.floor.feed_out import FeedOut
 from polybot.floor.feeder import Feeder
 from polybot.floor.listening import ListeningFloor
-from polybot.floor.status import FeedHealth
+from polybot.floor.status import FeedHealth, LineStatus
 from polybot.floor.together import until_one_ends
 from polybot.live import data_terms, feed_health, steady_clock, watch_terms
 from polybot.page import serve_at
 from polybot.settings import Settings
 from polybot.storage.feed_line import FeedLine
 from polybot.venue.polymarket.market_data import live_data
-from polybot.web.feed import FeedStatus, LineStatus, create_feed_app
+from polybot.web.feed import FeedStatus, create_feed_app
 
 SINCE_MS = 3_600_000
 """Floors that come later may still wait for the results of windows that ended so long ago."""
@@ -50,7 +49,7 @@ async def run_feed(settings: Settings, redis_url: str, stop: asyncio.Event, show
             wall_time=wall_ms(),
             reasons=tuple(_unheard(feed, line, now)),
             feed=feed,
-            line=msgspec.convert(line, LineStatus, from_attributes=True),
+            line=line,
             circuits=(feeder.circuit.snapshot(now),),
         )
 
@@ -68,7 +67,7 @@ async def run_feed(settings: Settings, redis_url: str, stop: asyncio.Event, show
         await server.close()
 
 
-def _unheard(feed: FeedHealth, line: FeedOutStatus, now: Millis) -> Iterator[str]:
+def _unheard(feed: FeedHealth, line: LineStatus, now: Millis) -> Iterator[str]:
     """Why floors get nothing from here. Another feed that speaks is no trouble: this one is its standby."""
     if not line.speaking and not line.waits:
         yield f"floors cannot hear it: {line.trouble or 'it has not spoken yet'}"
@@ -84,7 +83,7 @@ async def _show(out: FeedOut, show: Callable[[str], None]) -> None:
         show(_text(out.status()))
 
 
-def _text(status: FeedOutStatus) -> str:
+def _text(status: LineStatus) -> str:
     trouble = f"  |  {status.trouble}" if status.trouble else ""
     speaks = "speaking" if status.speaking else "not speaking"
     return f"{speaks}  |  {status.said:,} events said, {status.lost:,} lost, {status.asked:,} books asked for{trouble}"

@@ -25,6 +25,7 @@ from polybot.domain.markets import Markets, MarketState
 from polybot.domain.snapshot import events_of
 from polybot.domain.units import Millis
 from polybot.floor.feed_wire import ASKED_DECODER, ENCODER, CatalogPage, SpokenRaw
+from polybot.floor.status import LineStatus
 from polybot.floor.together import until_one_ends
 
 PENDING_MAX = 20_000
@@ -60,18 +61,6 @@ class LineOut(Protocol):
     async def close(self) -> None: ...
 
 
-class FeedOutStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Counted since the start: events `said` and `lost`. `speaking` False while the line is gone or another speaks, for
-    whose end this one `waits`."""
-
-    speaking: bool
-    waits: bool
-    said: int
-    lost: int
-    asked: int
-    trouble: str | None
-
-
 class AnotherSpeaks(ConnectionError):
     """The line is another feed's for now: two at once would contradict each other's numbers."""
 
@@ -102,8 +91,8 @@ class FeedOut:
             self._remember(event)
         self._put(event)
 
-    def status(self) -> FeedOutStatus:
-        return FeedOutStatus(
+    def status(self) -> LineStatus:
+        return LineStatus(
             speaking=self._speaking,
             waits=self._waits,
             said=self._said,

@@ -224,6 +224,20 @@ class FeedHealth(msgspec.Struct, frozen=True, kw_only=True):
     sources: SourceStatus | None = None
 
 
+class LineStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A feed's line to its floors, counted since the start: events `said` and `lost`, books `asked` for.
+
+    `speaking` False while the line is gone or another feed speaks, for whose end this one `waits`.
+    """
+
+    speaking: bool
+    waits: bool
+    said: int
+    lost: int
+    asked: int
+    trouble: str | None
+
+
 class AccountStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Real money at the venue. `wallet` is its pUSD at the last reading, of which `elsewhere` is not the floor's.
 

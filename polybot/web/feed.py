@@ -4,30 +4,19 @@ from collections.abc import Callable, Collection, Iterator
 
 import msgspec
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from polybot.circuit import CircuitSnapshot
 from polybot.domain.units import Millis
-from polybot.floor.status import FeedHealth
+from polybot.floor.status import FeedHealth, LineStatus
+from polybot.web.aside import Said, create_aside_app
 from polybot.web.feed_metrics import feed_metrics
-from polybot.web.guard import add_headers, json_answer, refuse_strange_hosts, trouble_as_json
 from polybot.web.json_form import to_plain
 from polybot.web.metrics import circuits
 
 NOT_HERE = "this is a feed: it trades nothing and has no run; ask a floor that it feeds"
-
-
-class LineStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The line to the floors; events `said` and `lost`, books `asked` for. `waits`: another feed speaks for now."""
-
-    speaking: bool
-    waits: bool
-    said: int
-    lost: int
-    asked: int
-    trouble: str | None
 
 
 class FeedStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,29 +40,18 @@ def create_feed_app(look: Look, *, extra_hosts: Collection[str] = ()) -> web.App
     registry = CollectorRegistry(auto_describe=False)
     registry.register(FeedCollector(look))
 
-    async def health(_request: web.Request) -> web.Response:
+    def said() -> Said:
         status = look()
         fit = not status.reasons
-        return json_answer({"state": "feed", "fit": fit, **to_plain(status)}, 200 if fit else 503)
+        how = "; ".join(status.reasons) or status.line.trouble or "market data comes in, and floors can hear it"
+        return Said(
+            health={"state": "feed", "fit": fit, **to_plain(status)},
+            page=f"PolyBot {status.version}: a feed from {status.source}. {how}\n",
+            elsewhere={"error": NOT_HERE, "state": "feed"},
+            is_well=fit,
+        )
 
-    async def metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    async def page(_request: web.Request) -> web.Response:
-        status = look()
-        said = "; ".join(status.reasons) or status.line.trouble or "market data comes in, and floors can hear it"
-        return web.Response(text=f"PolyBot {status.version}: a feed from {status.source}. {said}\n")
-
-    async def elsewhere(_request: web.Request) -> web.Response:
-        return json_answer({"error": NOT_HERE, "state": "feed"}, 503)
-
-    app = web.Application(middlewares=[trouble_as_json, refuse_strange_hosts(extra_hosts)])
-    app.on_response_prepare.append(add_headers)
-    app.router.add_get("/health", health)
-    app.router.add_get("/metrics", metrics)
-    app.router.add_get("/", page)
-    app.router.add_get("/api/{what}", elsewhere)
-    return app
+    return create_aside_app(said, registry, extra_hosts=extra_hosts)
 
 
 class FeedCollector(Collector):

@@ -5,12 +5,12 @@ The account can be stopped from here, too (standby_switch.py)."""
 from collections.abc import Callable, Collection
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Gauge
 
 from polybot import __version__
 from polybot.storage.candidate import StandbyStatus
+from polybot.web.aside import Said, create_aside_app
 from polybot.web.control import Control
-from polybot.web.guard import add_headers, json_answer, refuse_strange_hosts, trouble_as_json
 from polybot.web.json_form import to_plain
 
 NOT_HERE = "this is a standby: it knows nothing of the run until it takes over; ask the floor that leads"
@@ -26,24 +26,15 @@ def create_standby_app(
     registry = CollectorRegistry(auto_describe=False)
     Gauge("polybot_standby", "1 while this instance waits to lead.", registry=registry).set(1)
 
-    async def health(_request: web.Request) -> web.Response:
-        return json_answer({"state": "standby", "fit": False, "version": __version__, **to_plain(status())})
+    def said() -> Said:
+        now = status()
+        return Said(
+            health={"state": "standby", "fit": False, "version": __version__, **to_plain(now)},
+            page=f"PolyBot {__version__}: waiting as a standby. {now.why}\n",
+            elsewhere={"error": NOT_HERE, "state": "standby", "why": now.why},
+        )
 
-    async def metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    async def page(_request: web.Request) -> web.Response:
-        return web.Response(text=f"PolyBot {__version__}: waiting as a standby. {status().why}\n")
-
-    async def elsewhere(_request: web.Request) -> web.Response:
-        return json_answer({"error": NOT_HERE, "state": "standby", "why": status().why}, 503)
-
-    app = web.Application(middlewares=[trouble_as_json, refuse_strange_hosts(extra_hosts)])
-    app.on_response_prepare.append(add_headers)
-    app.router.add_get("/health", health)
-    app.router.add_get("/metrics", metrics)
-    app.router.add_get("/", page)
-    app.router.add_get("/api/{what}", elsewhere)
+    app = create_aside_app(said, registry, extra_hosts=extra_hosts)
     if control is not None:
         control.add_to(app)
     return app

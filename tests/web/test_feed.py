@@ -6,7 +6,8 @@ import pytest
 from aiohttp import ClientSession
 
 from polybot.domain.units import Millis
-from polybot.web.feed import FeedStatus, LineStatus, create_feed_app
+from polybot.floor.status import LineStatus
+from polybot.web.feed import FeedStatus, create_feed_app
 from polybot.web.server import serve
 from tests.web.fake_floor import START, a_circuit, a_feed
 from tests.web.test_metrics import figure, scrape
