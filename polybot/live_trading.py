@@ -21,7 +21,7 @@ from polybot.domain.ids import FillId, MarketId
 from polybot.domain.market import Market
 from polybot.domain.order import OrderIntent, Working
 from polybot.domain.units import Millis, format_units
-from polybot.floor.status import AccountStatus
+from polybot.floor.status import ACCOUNT, AccountStatus
 from polybot.house import House
 from polybot.live_accept import ARRIVED_S, Arrivals
 from polybot.live_account import account_hosts, opened_account
@@ -35,8 +35,6 @@ from polybot.venue.polymarket.live_account import LiveAccount
 from polybot.venue.polymarket.order_errors import Treatment
 from polybot.venue.polymarket.venue import PolymarketVenue
 
-ACCOUNT = "account"
-"""The breaker that is open while something speaks against trading with this account."""
 LOOK_S = 0.25
 SINCE_MS = 3_600_000
 """Trades are read from so long before the last that the floor knows of: they may be listed late."""

@@ -12,9 +12,10 @@ from polybot.account_talk import AccountAnswer, AccountAsk
 from polybot.app import house_terms
 from polybot.domain.units import UNIT, Money
 from polybot.floor.dispatch import Dispatcher
+from polybot.floor.status import ACCOUNT
 from polybot.house import House, restore
 from polybot.live import steady_clock
-from polybot.live_trading import ACCOUNT, LiveTrading
+from polybot.live_trading import LiveTrading
 from polybot.recovery import new_memory
 from polybot.settings import Settings
 from polybot.storage.journal import Journal

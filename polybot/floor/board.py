@@ -18,6 +18,7 @@ from polybot.domain.units import UNIT, Millis, Money
 from polybot.floor.board_state import BoardState
 from polybot.floor.boss import BOSS, Boss
 from polybot.floor.status import (
+    ACCOUNT,
     RECENT_TRADES_MAX,
     AccountStatus,
     AgentStatus,
@@ -36,8 +37,6 @@ from polybot.learning.metrics import Score
 
 FEED_AWAY_S_MAX = 60.0
 """A connection that is made anew in the meantime is no reason to call the floor unfit."""
-ACCOUNT = "account"
-"""The breaker of live_trading.py."""
 LEADING = frozenset(("firm", "alone"))
 NOT_LEADER = "whether this floor still leads its account is not known: no order is sent until it is"
 

@@ -47,7 +47,9 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
     caught_up_rows: int | None = None
 
 
-ENDS_BY_ITSELF = frozenset(("account", "auditor_away", "not_leader", "venue_calls"))
+ACCOUNT = "account"
+"""The breaker that is open while something speaks against trading with this account (live_trading.py)."""
+ENDS_BY_ITSELF = frozenset((ACCOUNT, "auditor_away", "not_leader", "venue_calls"))
 
 
 class PauseStatus(msgspec.Struct, frozen=True, kw_only=True):
