@@ -21,6 +21,7 @@ from polybot.floor.board import Board, RunInfo
 from polybot.floor.closing import Closing
 from polybot.floor.status import LeadStatus
 from polybot.floor.teller import tell
+from polybot.floor.together import until_one_ends
 from polybot.floor.watchdog import Vital
 from polybot.house import House, HouseTerms, restore
 from polybot.page import open_page
@@ -249,18 +250,20 @@ async def _hold_page(house: House, board: Board, stop: asyncio.Event, leadership
     logger.bind(action="held").info("the tape is over; the page stays up until this is stopped")
     board.finished = True
     assert house.kill_switch is not None, "it is fitted first"
-    kept = [
-        asyncio.create_task(stop.wait(), name="hold"),
-        asyncio.create_task(house.kill_switch.watch(), name="kill-switch"),  # `polybot stop` is answered still
-    ]
-    try:
-        await asyncio.wait([*kept, leadership.task], return_when=asyncio.FIRST_COMPLETED)
-        for task in (*kept, leadership.task):
-            if task.done():
-                task.result()
-    finally:
-        for task in kept:
-            task.cancel()
+
+    async def leads() -> None:
+        await asyncio.shield(leadership.task)  # it is let go of later, and in order
+
+    async def is_stopped() -> None:
+        await stop.wait()
+
+    await until_one_ends(
+        [
+            asyncio.create_task(is_stopped(), name="hold"),
+            asyncio.create_task(house.kill_switch.watch(), name="kill-switch"),  # `polybot stop` is answered still
+            asyncio.create_task(leads(), name="leads"),
+        ]
+    )
 
 
 async def _servers(settings: Settings, stack: AsyncExitStack) -> EmbeddedServers:
