@@ -1,7 +1,5 @@
 """`polybot account`: the wallet and the books of a floor that trades real money, and the booking of what parts them."""
 
-import os
-import time
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -9,6 +7,8 @@ import typer
 
 from polybot.account_file import AccountFile
 from polybot.account_talk import AccountAnswer, AccountAsk, AccountView, ItemSeen, signed
+from polybot.cli.asking import answer_to, new_id, who_asks
+from polybot.cli.options import DataDir
 from polybot.domain.errors import BadInput, PolybotError
 from polybot.domain.units import Millis, format_units, parse_units
 from polybot.runs import is_running
@@ -18,7 +18,6 @@ SHOWN_S_MAX = 30.0
 """The floor may look up orders that it has in doubt first."""
 BOOKED_S_MAX = 120.0
 """The account is read before and after (live_clerk.py)."""
-STEP_S = 0.05
 
 
 class NotAccepted(PolybotError):
@@ -32,10 +31,15 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="account")
 
 
-def account(context: typer.Context) -> None:
+def account(context: typer.Context, *, data_dir: DataDir = None) -> None:
     """Show the wallet, the floor's books, and every difference between them with its amount and since when."""
-    if context.invoked_subcommand is None:
-        _show(_asked(load_settings(), None, "").view)
+    if context.invoked_subcommand is not None:
+        if data_dir is not None:
+            raise BadInput(
+                f"say it behind the verb: polybot account {context.invoked_subcommand} --data-dir {data_dir}"
+            )
+    else:
+        _show(_asked(load_settings(data_dir=data_dir), None, "").view)
 
 
 def accept(
@@ -45,9 +49,10 @@ def accept(
     *,
     reason: Annotated[str, typer.Option(help="Why they differ; it stays in the record.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask: needs the amounts and a reason.")] = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Book differences, after showing them and asking: what came or went by hand is not the floor's."""
-    settings, chosen = load_settings(), parsed(amounts or [])
+    settings, chosen = load_settings(data_dir=data_dir), parsed(amounts or [])
     if yes and not (chosen and reason):
         raise BadInput("--yes books what is typed: give every NAME=AMOUNT, as `polybot account` shows it, and --reason")
     if not yes:
@@ -101,19 +106,15 @@ def _asked(settings: Settings, amounts: dict[str, int] | None, reason: str) -> A
             "account, trades nothing while that differs from its books, and answers this. With two instances, ask the "
             "one that leads"
         )
-    who = f"{os.environ.get('USER', 'somebody')} at the terminal"
-    ask = AccountAsk(id=f"{os.getpid()}-{time.perf_counter_ns()}", by=who, amounts=amounts, reason=reason)
+    ask = AccountAsk(id=new_id(), by=who_asks(), amounts=amounts, reason=reason)
     file = AccountFile(settings.data_dir)
     file.ask(ask)
-    deadline = time.perf_counter() + (SHOWN_S_MAX if amounts is None else BOOKED_S_MAX)
     try:
-        while time.perf_counter() < deadline:
-            answer = file.answered()
-            if answer is not None and answer.id == ask.id:
-                return answer
-            time.sleep(STEP_S)
+        answer = answer_to(ask.id, file.answered, SHOWN_S_MAX if amounts is None else BOOKED_S_MAX)
     finally:
         file.forget()
+    if answer is not None:
+        return answer
     done = "" if amounts is None else " Look again before you repeat this: it may have been booked."
     raise NotAccepted(
         f"the floor on {settings.data_dir} did not answer. One that trades paper money has no account; a live one that "

@@ -1,12 +1,11 @@
 """`polybot stop` and `polybot resume`: the kill switch from the terminal, with a floor or without."""
 
 import asyncio
-import os
-import time
 from typing import Annotated
 
 import typer
 
+from polybot.cli.asking import answer_to, new_id, who_asks
 from polybot.cli.options import DataDir
 from polybot.domain.errors import PolybotError
 from polybot.live_settings import SecretUnreadable, secret_of, secret_values
@@ -15,7 +14,6 @@ from polybot.runs import is_running, was_live
 from polybot.settings import Settings, load_settings
 from polybot.switch_file import ANSWER_S_MAX, CANCELLED_S_MAX, SwitchAnswer, SwitchFile, Wish
 
-STEP_S = 0.05
 NOT_DONE = 1
 
 
@@ -68,21 +66,14 @@ def resume(data_dir: DataDir = None) -> None:
 
 
 def _wish(*, stop: bool, cancel_all: bool = False) -> Wish:
-    who = f"{os.environ.get('USER', 'somebody')} at the terminal"
-    return Wish(stop=stop, id=f"{os.getpid()}-{time.perf_counter_ns()}", by=who, cancel_all=cancel_all)
+    return Wish(stop=stop, id=new_id(), by=who_asks(), cancel_all=cancel_all)
 
 
 def _answer(settings: Settings, file: SwitchFile, wish: Wish, seconds: float) -> SwitchAnswer | None:
     """What the running floor has done about it; None where there is none, or it does not answer."""
     if not is_running(settings.data_dir):  # asked once: the asking holds the journal's lock for a moment
         return None
-    deadline = time.perf_counter() + seconds
-    while time.perf_counter() < deadline:
-        answer = file.answer()
-        if answer is not None and answer.id == wish.id:
-            return answer
-        time.sleep(STEP_S)
-    return None
+    return answer_to(wish.id, file.answer, seconds)
 
 
 def _cancel_ourselves(settings: Settings) -> None:

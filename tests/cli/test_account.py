@@ -110,6 +110,19 @@ def test_yes_wants_the_amounts_and_the_reason_typed(floor: Answering, tmp_path: 
     assert floor.asked == []
 
 
+def test_a_floor_is_named_to_it_by_its_folder_as_to_every_verb(floor: Answering, tmp_path: Path):
+    done = typed(tmp_path / "other", "accept", "cash=+1", "--yes", "--reason", "mine", "--data-dir", str(tmp_path))
+    assert done.exit_code == 0, done.output
+    assert floor.asked[0].reason == "mine"
+
+
+def test_a_folder_that_is_named_before_the_verb_is_not_passed_over(floor: Answering, tmp_path: Path):
+    done = typed(tmp_path, "--data-dir", str(tmp_path / "other"), "accept", "cash=+1", "--yes", "--reason", "mine")
+    assert isinstance(done.exception, BadInput)
+    assert "polybot account accept --data-dir" in str(done.exception)
+    assert floor.asked == []
+
+
 def test_with_yes_what_is_typed_is_what_is_asked_for(floor: Answering, tmp_path: Path):
     done = typed(tmp_path, "accept", "cash=+250.000001", "--yes", "--reason", "a deposit")
     assert done.exit_code == 0, done.output
