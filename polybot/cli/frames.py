@@ -13,6 +13,7 @@ from polybot.bench.frames import FramesRun, recorded_frames, run_frames, shipped
 from polybot.bench.machine import this_machine
 from polybot.bench.soak_watch import percentile
 from polybot.bench.socket_path import SocketRun, run_socket
+from polybot.cli.process import let_the_loop_go_first
 from polybot.settings import load_settings
 
 
@@ -40,6 +41,7 @@ def frames(
         folder = Path(tempfile.mkdtemp(prefix="polybot-frames-"))
         folder.chmod(0o755)  # the servers may run as another user
         try:
+            let_the_loop_go_first()
             run = uvloop.run(run_socket(folder, seconds, rate))
         finally:
             shutil.rmtree(folder, ignore_errors=True)

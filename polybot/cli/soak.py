@@ -10,6 +10,7 @@ import uvloop
 
 from polybot.bench.soak import SoakRun, run_soak
 from polybot.bench.soak_watch import Stall, percentile, slope_per_hour
+from polybot.cli.process import let_the_loop_go_first
 from polybot.cli.terminal import BottomLine
 
 STALLS_SHOWN = 3
@@ -29,6 +30,7 @@ def soak(
     line = BottomLine()
     tell = typer.echo if line.plain else line.show
     try:
+        let_the_loop_go_first()
         run = uvloop.run(run_soak(folder, minutes, rate, tell))
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -32,6 +32,8 @@ BATCH_ROWS = 500
 BATCH_SECONDS_MAX = 30.0
 IDLE_SECONDS = 5.0
 """With nothing to carry, Postgres is still asked this often: /health learns of an outage, and of a wiped database."""
+GATHER_SECONDS = 0.2
+"""Facts are waited for so long before they go out together: a transaction each would take the loop from the traders."""
 RETRY_SECONDS_FIRST = 0.2
 RETRY_SECONDS_MAX = 2.0
 DATABASE_CIRCUIT = CircuitPlan(failures_max=2, open_ms_first=500, open_ms_max=2_000)
@@ -157,11 +159,12 @@ class Projector:
         Raises JournalUnreadableError where it may be run again after a while.
         """
         while True:
-            carried = await self._try_batch()
-            if carried is None:
+            if await self._try_batch() is None:
                 await asyncio.sleep(self._pause_seconds())
-            elif not carried:
-                await self._journal.wait_beyond(self._projected_seq, self._idle_s)
+                continue
+            behind = await self._journal.wait_beyond(self._projected_seq, self._idle_s) - self._projected_seq
+            if 0 < behind < self._batch_rows and self._projected_seq >= self._careful_until:
+                await asyncio.sleep(GATHER_SECONDS)
 
     async def drain(self, seconds_max: float) -> int:
         """After `run` has ended: carry what is left, for at most `seconds_max`. Returns the rows still missing."""
