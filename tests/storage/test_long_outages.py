@@ -45,7 +45,8 @@ class GrowingJournal:
             await asyncio.sleep(0.25)
 
     async def wait_beyond(self, seq: int, seconds_max: float) -> int:
-        await asyncio.sleep(min(seconds_max, 0.25))
+        if self.last_seq <= seq:
+            await asyncio.sleep(min(seconds_max, 0.25))
         return self.last_seq
 
     def read_rows(self, after_seq: int = 0) -> Iterator[JournalRow]:
