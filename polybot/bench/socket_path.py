@@ -7,6 +7,7 @@ frame to its socket: sending, reading, decoding, the watch, the dispatcher, the 
 
 import asyncio
 import gc
+import os
 import random
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from polybot.bench.live import token_of
+from polybot.bench.machine import stolen_s
 from polybot.bench.soak import LOOKS_PER_ORDER, START_SECONDS_MAX, open_floor
 from polybot.bench.soak_feed import AHEAD, ASSETS, WINDOW_MS, market_of, recorded_terms
 from polybot.bench.soak_watch import LoopWatch
@@ -38,6 +40,14 @@ from polybot.venue.polymarket.stream import MarketStream
 RESULT_AFTER_MS = 20_000
 WARM_UP_S = 3.0
 STEP_US = 10
+SLICE_S = 2.0
+
+
+class Slice(msgspec.Struct, kw_only=True):
+    """Some seconds of a run: its decisions as below, and the share of the machine's time that its host took."""
+
+    to_decision: Counter[int] = msgspec.field(default_factory=Counter)
+    stolen: float = 0.0
 
 
 class SocketRun(msgspec.Struct, kw_only=True):
@@ -47,6 +57,8 @@ class SocketRun(msgspec.Struct, kw_only=True):
     frames: int = 0
     to_books: Counter[int] = msgspec.field(default_factory=Counter)
     to_decision: Counter[int] = msgspec.field(default_factory=Counter)
+    slices: list[Slice] = []
+    """The same decisions; a neighbour's work on the same host shows in some and not in others."""
     cpu_s: float = 0.0
     """What the floor's process computed meanwhile, all its threads together."""
     orders: int = 0
@@ -84,7 +96,7 @@ class DecisionTimer:
         if isinstance(event, LevelsChanged):
             stamp = self._stream.sent.pop(id(event.changes), 0)
             if stamp and self.is_on:
-                self._count(self._run.to_books, stamp)
+                self._run.to_books[_steps(stamp)] += 1
                 for agent in self._agents:
                     self._waiting.setdefault((agent, event.market), stamp)
 
@@ -93,13 +105,16 @@ class DecisionTimer:
     ) -> None:
         stamp = self._waiting.pop((agent, market), 0)
         if stamp:
-            self._count(self._run.to_decision, stamp)
+            took_us = _steps(stamp)
+            self._run.to_decision[took_us] += 1
+            self._run.slices[-1].to_decision[took_us] += 1
 
     def took(self, facts: list[Journaled]) -> None:
         pass
 
-    def _count(self, counted: Counter[int], stamp: int) -> None:
-        counted[(time.perf_counter_ns() - stamp) // (1000 * STEP_US) * STEP_US] += 1
+
+def _steps(stamp: int) -> int:
+    return (time.perf_counter_ns() - stamp) // (1000 * STEP_US) * STEP_US
 
 
 def listings(clock: SystemClock, terms: Market) -> Callable[[Millis, Millis], list[MarketListed | MarketResolved]]:
@@ -171,8 +186,15 @@ async def _time(
     while stream.frames == 0:  # noqa: ASYNC110 - what it waits for has no event of its own
         await asyncio.sleep(0.1)
     await asyncio.sleep(spans_s[0])
-    timer.is_on, before, began, computed = True, stream.frames, time.perf_counter(), time.process_time()
-    await asyncio.sleep(spans_s[1])
+    before, began, computed = stream.frames, time.perf_counter(), time.process_time()
+    timer.is_on = True
+    while (left_s := began + spans_s[1] - time.perf_counter()) > 0:
+        now = Slice()
+        run.slices.append(now)
+        stolen, since = stolen_s(), time.perf_counter()
+        await asyncio.sleep(min(SLICE_S, left_s))
+        now.stolen = (stolen_s() - stolen) / (time.perf_counter() - since) / (os.cpu_count() or 1)
+    timer.is_on = False
     run.seconds, run.frames = time.perf_counter() - began, stream.frames - before
     run.cpu_s = time.process_time() - computed
     stop.set()

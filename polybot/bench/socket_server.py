@@ -6,6 +6,9 @@ standard output and serves until it is ended.
 """
 
 import asyncio
+import contextlib
+import gc
+import os
 import sys
 import time
 from functools import partial
@@ -80,9 +83,18 @@ async def send(socket: web.WebSocketResponse, rounds: Rounds, rate: float) -> No
         await asyncio.sleep(0.0005)
 
 
+def stand_apart() -> None:
+    """The venue's server is another machine: neither this one's load nor a collection of garbage holds it up."""
+    with contextlib.suppress(PermissionError):
+        os.nice(-10)
+    gc.freeze()
+    gc.disable()  # it lives for a minute
+
+
 async def serve(rate: float) -> None:
     app = web.Application()
     app.router.add_get("/ws/market", partial(attend, made=templates(), rate=rate))
+    stand_apart()
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

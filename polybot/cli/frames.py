@@ -12,7 +12,7 @@ import uvloop
 from polybot.bench.frames import FramesRun, recorded_frames, run_frames, shipped_frames
 from polybot.bench.machine import this_machine
 from polybot.bench.soak_watch import percentile
-from polybot.bench.socket_path import SocketRun, run_socket
+from polybot.bench.socket_path import SLICE_S, SocketRun, run_socket
 from polybot.cli.process import let_the_loop_go_first
 from polybot.settings import load_settings
 
@@ -66,11 +66,15 @@ def socket_lines(run: SocketRun) -> list[str]:
     books = ", ".join(f"{share:.1%} {percentile(run.to_books, share):,}" for share in shares)
     decision = ", ".join(f"{share:.1%} {percentile(run.to_decision, share):,}" for share in shares)
     per_second, worst = run.frames / max(run.seconds, 1e-9), max(run.to_decision, default=0)
+    slices = sorted(percentile(one.to_decision, 0.99) for one in run.slices)
+    stolen = sorted(one.stolen for one in run.slices)
     computing_us = 1e6 * run.cpu_s / max(run.frames, 1)
     return [
         f"socket: {per_second:,.0f} frames a second for {run.seconds:.0f} s, {run.orders} orders",
         f"  from sending to the books, us: {books}",
         f"  from sending to a decision, us: {decision}, worst {worst:,} (goal 99% 2,000)",
+        f"  {SLICE_S:g} s at a time: 99.0% {slices[0]:,} to {slices[-1]:,}, median {median(slices):,.0f}",
+        f"  the host took {stolen[0]:.1%} to {stolen[-1]:.1%} of this machine's time",
         f"  {run.to_decision.total():,} decisions timed; {computing_us:,.0f} us of computing a frame",
         f"  longest stall of the loop {run.stall_ms:.1f} ms, our own computing in it {run.ours_ms:.1f} (goal 50)",
     ]
