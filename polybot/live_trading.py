@@ -79,8 +79,11 @@ class LiveTrading:
             since=self._since,
         )
         stack.push_async_callback(account.close)
-        for desk in self._room.desks.values():  # what a former process sent is followed from the start
-            for known in desk.state.orders.values():
+        desks = [desk.state for desk in self._room.desks.values()]
+        provisional = [fill for desk in desks for fill in desk.provisional.values()]
+        account.venue.remember(provisional, [fill for desk in desks for fill in desk.final])
+        for desk in desks:  # what a former process sent is followed from the start
+            for known in desk.orders.values():
                 account.venue.adopt(known.intent, accepted=isinstance(known, Working))
         with suppress(TimeoutError):  # what was not seen now speaks against trading until it is
             async with asyncio.timeout(FIRST_LOOK_S_MAX):

@@ -23,6 +23,8 @@ from polybot.domain.order import CloseReason, OrderIntent
 from polybot.domain.units import Millis, Money, Price, Shares, complement
 from polybot.venue.polymarket.wire_user import OPEN_STATUSES, MakerEntry, OrderSeen, TradePhase, TradeSeen
 
+TAKEN = "/taker/"
+"""Between a trade and a price in the name of a taker's fill."""
 HASH_SHOWN = 18
 """Characters of an order's hash in a fill's name: enough to tell the orders of one trade apart."""
 CLOSINGS = {
@@ -32,6 +34,18 @@ CLOSINGS = {
     "UNMATCHED": CloseReason.KILLED,
 }
 """Status -> reason; every other end of a resting order is CANCELLED, of a FOK or FAK order KILLED."""
+
+
+class BookedFill(msgspec.Struct, frozen=True):
+    """A taker's fill that a former process booked; `shares` None where it is final, and so no longer known."""
+
+    fill: FillId
+    shares: Shares | None
+
+
+Booked = Mapping[str, Sequence[BookedFill]]
+"""By trade."""
+NOTHING_BOOKED: Booked = {}
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -66,14 +80,17 @@ class TrackedOrder:
     """`filled` counts every match told of, failed ones included.
 
     `parts` are what the order has of each trade, as it was first told: the same trade told with other makers (stream
-    and listing need not name them alike) would else be booked a second time, under other names.
+    and listing need not name them alike) would else be booked a second time, under other names. `booked` are the
+    fills of each trade that a former process booked.
     """
 
-    __slots__ = ("_end", "_final", "_matched", "accepted", "closed", "filled", "intent", "parts", "sent")
+    __slots__ = ("_booked", "_end", "_final", "_matched", "accepted", "closed", "filled", "intent", "parts", "sent")
 
-    def __init__(self, sent: SentOrder, parts: Mapping[str, Sequence[Part]] | None = None) -> None:
+    def __init__(
+        self, sent: SentOrder, parts: Mapping[str, Sequence[Part]] | None = None, booked: Booked = NOTHING_BOOKED
+    ) -> None:
         self.sent, self.intent = sent, sent.intent
-        self.parts = dict(parts or {})
+        self.parts, self._booked = dict(parts or {}), booked
         self.accepted = self.closed = False
         self.filled = 0
         self._matched: set[FillId] = set()
@@ -108,7 +125,10 @@ class TrackedOrder:
     def see_trade(self, trade: TradeSeen) -> list[VenueReply]:
         """A trade of ours in whatever phase it is; nothing where this order has no part in it."""
         replies: list[VenueReply] = []
-        parts = self.parts.get(trade.id) or parts_of(trade, self.sent.hash, self.sent.token)
+        parts = self.parts.get(trade.id)
+        if not parts:
+            found = parts_of(trade, self.sent.hash, self.sent.token)
+            parts = as_booked(found, self._booked.get(trade.id, ()))
         if parts:
             self.parts[trade.id] = parts
         for part in parts:
@@ -190,13 +210,15 @@ def account_of(
     *,
     gone_at: Millis | None = None,
     told: Mapping[str, Sequence[Part]] | None = None,
+    booked: Booked = NOTHING_BOOKED,
 ) -> list[VenueReply] | None:
     """An order's whole account from what was read of it; None where the venue knows neither it nor a trade of it.
 
     `gone_at`: an order that was taken and is not there (any more), or is in a state that nobody knows, was over by
-    then, with what was matched of it. `told`: the order's parts of trades that were told of before.
+    then, with what was matched of it. `told`: the order's parts of trades that were told of before. `booked`: as
+    TrackedOrder's.
     """
-    story = TrackedOrder(order, told)
+    story = TrackedOrder(order, told, booked)
     replies: list[VenueReply] = []
     if seen is not None:
         replies += story.accept(order.intent.decided_at)
@@ -225,6 +247,37 @@ def parts_of(trade: TradeSeen, order_hash: str, token: TokenId) -> list[Part]:
     return [part for part in parts if part.shares]
 
 
+def by_trade(provisional: Iterable[FillMatched], final: Iterable[FillId]) -> Booked:
+    """The takers' fills of some books; a maker's has one name however its trade is told."""
+    found: dict[str, list[BookedFill]] = {}
+    every = [BookedFill(fill.fill, fill.shares) for fill in provisional] + [BookedFill(fill, None) for fill in final]
+    for booked in sorted(every, key=lambda one: one.fill):
+        trade, taken, _ = booked.fill.rpartition(TAKEN)
+        if taken:
+            found.setdefault(trade, []).append(booked)
+    return found
+
+
+def as_booked(parts: list[Part], booked: Sequence[BookedFill]) -> list[Part]:
+    """The parts of a trade of which a former process booked these, perhaps as it was told in another shape.
+
+    Whoever has booked a fill knows it by its name alone: all the taker's shares go by the first, so that their sum is
+    right, and none by the others. Where fewer were booked than there are, some were refused: they are still to come.
+    """
+    taken = [part for part in parts if part.liquidity is Liquidity.TAKER]
+    every = sum(part.shares for part in taken)
+    if not booked or {part.fill for part in taken} == {one.fill for one in booked}:
+        return parts
+    known = [one.shares for one in booked if one.shares is not None]
+    if not taken or (len(known) == len(booked) and sum(known) < every):
+        return parts
+    as_then = [
+        Part(one.fill, taken[0].price, Shares(0 if number else every), Liquidity.TAKER)
+        for number, one in enumerate(booked)
+    ]
+    return [*as_then, *(part for part in parts if part.liquidity is not Liquidity.TAKER)]
+
+
 def _taken(trade: TradeSeen) -> list[Part]:
     """The taker's shares by price: improvement is the taker's, so what counts are the prices of the makers met.
 
@@ -237,7 +290,7 @@ def _taken(trade: TradeSeen) -> list[Part]:
     if sum(by_price.values()) != trade.shares and trade.price is not None:
         by_price = {trade.price: trade.shares}  # entries that do not add up, or none: the trade's own word
     return [
-        Part(FillId(f"{trade.id}/taker/{price}"), price, Shares(shares), Liquidity.TAKER)
+        Part(FillId(f"{trade.id}{TAKEN}{price}"), price, Shares(shares), Liquidity.TAKER)
         for price, shares in sorted(by_price.items())
     ]
 

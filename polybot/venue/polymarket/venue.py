@@ -12,8 +12,8 @@ from loguru import logger
 
 from polybot.clock import Clock, wall_ms
 from polybot.domain.errors import BadInput
-from polybot.domain.events import CancelRefused, MarketEvent, OrderRejected, VenueReply
-from polybot.domain.ids import MarketId, OrderId
+from polybot.domain.events import CancelRefused, FillMatched, MarketEvent, OrderRejected, VenueReply
+from polybot.domain.ids import FillId, MarketId, OrderId
 from polybot.domain.market import Market
 from polybot.domain.markets import MarketState
 from polybot.domain.order import CloseReason, OrderIntent
@@ -26,7 +26,15 @@ from polybot.venue.polymarket.client_errors import BatchRejected, VenueRejected,
 from polybot.venue.polymarket.order_errors import ErrorRow, Treatment, error_row, none_was_taken
 from polybot.venue.polymarket.order_form import OrderForm, form_of
 from polybot.venue.polymarket.order_pace import Bucket, Pace
-from polybot.venue.polymarket.order_replies import SentOrder, TrackedOrder, account_of, parts_of
+from polybot.venue.polymarket.order_replies import (
+    NOTHING_BOOKED,
+    Booked,
+    SentOrder,
+    TrackedOrder,
+    account_of,
+    by_trade,
+    parts_of,
+)
 from polybot.venue.polymarket.outbox import Outbox
 from polybot.venue.polymarket.standing import Standing
 from polybot.venue.polymarket.wire_user import OrderSeen, TradeSeen
@@ -60,6 +68,7 @@ class PolymarketVenue:
         self._replies: deque[VenueReply] = deque()
         self._tracked: dict[str, TrackedOrder] = {}
         self._hashes: dict[OrderId, str] = {}
+        self._booked: Booked = NOTHING_BOOKED
         self.balance_doubted = False
         """An order was refused for want of balance or allowance: the venue's copy of ours may be stale."""
         self.progressed_at = clock.monotonic()
@@ -115,7 +124,7 @@ class PolymarketVenue:
         ours = [trade for trade in trades if parts_of(trade, order_hash, sent.token)]
         tracked = self._tracked.get(order_hash)
         told = tracked.parts if tracked is not None else None
-        account = account_of(sent, seen, ours, gone_at=self._gone_at(tracked, market), told=told)
+        account = account_of(sent, seen, ours, gone_at=self._gone_at(tracked, market), told=told, booked=self._booked)
         if account is not None:
             self._catch_up(self._track(sent), seen, ours)
         return account
@@ -165,6 +174,11 @@ class PolymarketVenue:
         tracked = self._track(_sent(intent, order_hash, form, market))
         tracked.accepted |= accepted
         return order_hash
+
+    def remember(self, provisional: Iterable[FillMatched], final: Iterable[FillId]) -> None:
+        """Before anything else: the fills that our books have. Their trades may be told anew, with other makers than
+        the former process heard of."""
+        self._booked = by_trade(provisional, final)
 
     def open_orders(self) -> list[TrackedOrder]:
         """What is followed here and not over."""
@@ -261,7 +275,7 @@ class PolymarketVenue:
     def _track(self, sent: SentOrder) -> TrackedOrder:
         known = self._tracked.get(sent.hash)
         if known is None:
-            known = self._tracked[sent.hash] = TrackedOrder(sent)
+            known = self._tracked[sent.hash] = TrackedOrder(sent, booked=self._booked)
             self._hashes[sent.intent.id] = sent.hash
             if len(self._tracked) > TRACKED_MAX:
                 self._forget()
