@@ -28,8 +28,14 @@ class NoAccount(PolybotError):
 
 
 def account_hosts(settings: Settings) -> Hosts:
-    """The venue's own, or one loopback exchange that stands in for all of them (docs/exchange.md)."""
-    return account_hosts_of(settings.exchange) if settings.exchange else Hosts()
+    """The venue's own, or one loopback exchange that stands in for all of them (docs/exchange.md).
+
+    Raises SecretUnreadable.
+    """
+    if settings.exchange:
+        return account_hosts_of(settings.exchange)
+    node = secret_of(settings, "rpc_url")
+    return Hosts(rpc=node) if node else Hosts()
 
 
 def account_keys(settings: Settings) -> Keys | None:

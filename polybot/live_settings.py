@@ -17,11 +17,13 @@ from polybot.domain.units import Money, parse_units
 from polybot.risk.ramp import RampPlan
 from polybot.setting_kinds import PREFIX, Secret, SecretFile, Text
 
-SECRETS = ("private_key", "relayer_key", "api_key", "api_secret", "api_passphrase", "control_token")
+SECRETS = ("private_key", "relayer_key", "api_key", "api_secret", "api_passphrase", "rpc_url", "control_token")
 """Each may be given by its own name, or by that and `_file` as the file it stands in."""
 ACKNOWLEDGEMENT = "I trade real money and may lose all of it"
 PRIVATE_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
+NODE = re.compile(r"https?://[^\s/?#]+\S*")
 ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+KEYS_IN_URL = re.compile(r"[A-Za-z0-9_-]{16,}")
 TOKEN_LENGTH_MIN = 16
 SECRET_BYTES_MAX = 4096
 
@@ -63,6 +65,9 @@ class AccountSettings(BaseModel):
     api_secret_file: SecretFile = None
     api_passphrase: Secret = None
     api_passphrase_file: SecretFile = None
+    rpc_url: Secret = None
+    """A Polygon node's address, which often has a key in it. None: the public one that the official client names."""
+    rpc_url_file: SecretFile = None
     control_token: Secret = None
     control_token_file: SecretFile = None
     live_acknowledgement: Text = None
@@ -76,6 +81,8 @@ class Given(Protocol):
     def mode(self) -> str: ...
     @property
     def source(self) -> str: ...
+    @property
+    def exchange(self) -> str | None: ...
     @property
     def wallet(self) -> str | None: ...
     @property
@@ -124,9 +131,13 @@ def secret_values(settings: Given) -> list[str]:
     found: list[str] = []
     for name in SECRETS:
         try:
-            found += [value for value in [secret_of(settings, name)] if value]
+            value = secret_of(settings, name)
         except SecretUnreadable:
             continue
+        if value:
+            found.append(value)
+        if value and name == "rpc_url":
+            found += KEYS_IN_URL.findall(value)  # an error may name a part of it
     return found
 
 
@@ -156,12 +167,24 @@ def account_troubles(settings: Given) -> list[str]:
         troubles.append(f"POLYBOT_CONTROL_TOKEN is too short: {remedy}")
     if ("relayer_key" in found) != (settings.relayer_address is not None):
         troubles.append("POLYBOT_RELAYER_KEY and POLYBOT_RELAYER_ADDRESS belong together: set both, or none")
+    if "rpc_url" in found:
+        troubles += _node_troubles(found["rpc_url"], settings.exchange)
     credentials = [name for name in ("api_key", "api_secret", "api_passphrase") if name in found]
     if 0 < len(credentials) < 3:
         missing = [n for n in ("api_key", "api_secret", "api_passphrase") if n not in found]
         names = ", ".join(f"{PREFIX}{name}".upper() for name in missing)
         troubles.append(f"an API key has three parts, and {names} is not set: set all of them, or none")
     return troubles
+
+
+def _node_troubles(url: str, exchange: str | None) -> list[str]:
+    if not NODE.fullmatch(url):
+        return ["POLYBOT_RPC_URL is no node's address: http:// or https:// and a host are expected"]
+    if exchange is not None:
+        return [
+            "POLYBOT_EXCHANGE has a chain of its own: take POLYBOT_RPC_URL away, which names a node of the real one"
+        ]
+    return []
 
 
 def live_troubles(settings: Given) -> list[str]:

@@ -68,6 +68,7 @@ class TestSwitchingOn:
             ("WALLET", "my wallet"),
             ("CONTROL_TOKEN", "tiny"),
             ("RELAYER_KEY", "without-its-address"),
+            ("RPC_URL", "wss://node.example/some-key"),
             ("API_KEY", "without-the-other-two"),
         ],
     )
@@ -127,7 +128,7 @@ class TestSecrets:
         shown = repr(settings) + str(settings) + json.dumps(public_settings(settings)) + settings.model_dump_json()
         assert "marked-secret-value" not in shown
         assert name not in public_settings(settings)
-        assert secret_values(settings) == ["marked-secret-value"]
+        assert "marked-secret-value" in secret_values(settings)
 
     def test_an_error_elsewhere_shows_none_of_them(self, live):
         live.setenv("POLYBOT_SPEED", "fast")
@@ -163,6 +164,21 @@ class TestTheAccount:
             value for value in (getattr(hosts, name) for name in hosts.__struct_fields__) if "polymarket" in str(value)
         ]
         assert venues == []
+
+    def test_a_node_of_ones_own_is_asked_in_place_of_the_public_one(self, live):
+        live.setenv("POLYBOT_RPC_URL", "https://node.example/v2/0123456789abcdef")
+        assert account_hosts(load_settings()).rpc == "https://node.example/v2/0123456789abcdef"
+
+    def test_the_key_in_a_nodes_address_is_hidden_by_itself_too(self, live):
+        live.setenv("POLYBOT_RPC_URL", "https://node.example/v2/0123456789abcdef")
+        assert "0123456789abcdef" in secret_values(load_settings())
+
+    def test_a_node_of_the_real_chain_is_no_loopback_exchanges(self, live):
+        live.setenv("POLYBOT_EXCHANGE", "http://127.0.0.1:8085")
+        live.setenv("POLYBOT_RPC_URL", "https://node.example/v2/0123456789abcdef")
+        text = refused()
+        assert "take POLYBOT_RPC_URL away" in text
+        assert "0123456789abcdef" not in text
 
 
 def test_a_private_files_rights_are_what_the_test_thinks(tmp_path):

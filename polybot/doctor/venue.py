@@ -29,6 +29,9 @@ POL = 10**18
 """Wei in one."""
 POL_MIN = POL
 """Some thirty settlements of 300,000 gas at 100 gwei."""
+NODE_UNREACHABLE = (
+    "the chain is asked by a public node unless POLYBOT_RPC_URL names one of your own (docs/operations.md)"
+)
 UNREACHABLE = "is this machine online, and POLYBOT_EXCHANGE (if set) right and running?"
 
 
@@ -132,7 +135,7 @@ async def _gas(client: "AccountClient") -> Finding:
     try:
         wei = await client.pol()
     except TROUBLE as error:
-        return failed("gas", f"what the key has for gas cannot be read: {error}", UNREACHABLE)
+        return failed("gas", f"what the key has for gas cannot be read: {error}", NODE_UNREACHABLE)
     told = f"an EOA pays its own, and this one has {wei / POL:.2f} POL"
     if wei < POL_MIN:
         remedy = f"send it {POL_MIN // POL} POL or more on Polygon: its winnings cannot be redeemed without"

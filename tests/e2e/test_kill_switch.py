@@ -32,6 +32,7 @@ TOKEN = f"token-{MARK}-control"
 MARKED = {f"POLYBOT_{name.upper()}": f"{name}-{MARK}" for name in SECRETS} | {
     "POLYBOT_PRIVATE_KEY": "0x" + MARK.rjust(64, "7"),
     "POLYBOT_CONTROL_TOKEN": TOKEN,
+    "POLYBOT_RPC_URL": f"https://node.example/{MARK}",
     "POLYBOT_RELAYER_ADDRESS": "0x" + "12" * 20,
 }
 
