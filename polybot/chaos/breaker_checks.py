@@ -65,7 +65,7 @@ class BreakerChecks:
         if fact.breaker == "loss_streak" and fact.agent is not None:
             self._streaks[fact.agent] = 0
             self._since.pop((fact.agent, fact.breaker), None)
-        elif (fact.agent, fact.breaker) == VENUE_CALLS:
+        elif (fact.agent, fact.breaker) == VENUE_CALLS and self.calls.due_since is not None:
             self.calls.forget()
 
     def missing(self, agent: AgentId, decided_at: int) -> str | None:
@@ -103,9 +103,9 @@ class CallChecks:
         if number <= self._counts_from:
             return  # it left before the venue became what it is now
         if self.due_since is not None:
-            if not failed:
-                self.forget()
-            return
+            if failed:
+                return
+            self.forget()  # and the answer is the first that counts again
         now = floor_now()
         self._ended.append((now, failed))
         self._in_a_row = self._in_a_row + 1 if failed else 0

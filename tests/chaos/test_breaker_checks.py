@@ -130,6 +130,20 @@ def test_after_an_answer_a_resumption_or_a_new_process_the_count_begins_anew() -
         assert checks.calls.due_since is not None
 
 
+@pytest.mark.parametrize(
+    ("answered", "due"),
+    [(15, False), (16, True), (26, False)],  # 19 calls are too few to judge, 3 of 20 too many, 3 of 30 just the limit
+)
+def test_the_answer_that_ends_the_trouble_is_the_first_that_counts_again(answered: int, due: bool) -> None:
+    """The resumption that follows it takes nothing from the count."""
+    checks, later = funded(), f"xx{'.' * answered}x"
+    calls(checks, "xxxxx.")
+    calls(checks, later[:5], at=START + 10_000)
+    resumed(checks, "venue_calls")
+    calls(checks, later[5:], at=START + 20_000)
+    assert (checks.calls.due_since is not None) is due
+
+
 def test_the_exchange_tells_of_every_call_how_it_ended_for_the_floor() -> None:
     bench = Bench(lasting("venue_busy", until=1_000), lasting("venue_timeout_after", since=2_000, until=3_000))
     told: list[tuple[int, bool]] = []
