@@ -21,6 +21,8 @@ from polybot.bench.soak_feed import ASSETS, BURST_MAX, Rounds, templates
 
 UNSTAMPED = b"0" * 40
 MARK = '"hash":"'
+TURN_S = 0.001
+"""libuv's timers have whole milliseconds: half of one is none, and the server would take a core by itself."""
 
 
 class Asked(msgspec.Struct):
@@ -80,7 +82,7 @@ async def send(socket: web.WebSocketResponse, rounds: Rounds, rate: float) -> No
             if frame is not None:
                 await socket.send_str(stamped(frame))
         sent += max(0, due)
-        await asyncio.sleep(0.0005)
+        await asyncio.sleep(TURN_S)
 
 
 def stand_apart() -> None:
