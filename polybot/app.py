@@ -254,12 +254,9 @@ async def _hold_page(house: House, board: Board, stop: asyncio.Event, leadership
     async def leads() -> None:
         await asyncio.shield(leadership.task)  # it is let go of later, and in order
 
-    async def is_stopped() -> None:
-        await stop.wait()
-
     await until_one_ends(
         [
-            asyncio.create_task(is_stopped(), name="hold"),
+            asyncio.create_task(stop.wait(), name="hold"),
             asyncio.create_task(house.kill_switch.watch(), name="kill-switch"),  # `polybot stop` is answered still
             asyncio.create_task(leads(), name="leads"),
         ]

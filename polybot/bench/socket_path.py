@@ -56,14 +56,17 @@ class SocketRun(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     frames: int = 0
     to_books: Counter[int] = msgspec.field(default_factory=Counter)
-    to_decision: Counter[int] = msgspec.field(default_factory=Counter)
     slices: list[Slice] = []
-    """The same decisions; a neighbour's work on the same host shows in some and not in others."""
+    """A neighbour's work on the same host shows in some and not in others."""
     cpu_s: float = 0.0
     """What the floor's process computed meanwhile, all its threads together."""
     orders: int = 0
     stall_ms: float = 0.0
     ours_ms: float = 0.0
+
+    @property
+    def to_decision(self) -> Counter[int]:
+        return sum((one.to_decision for one in self.slices), Counter())
 
 
 class StampedStream(MarketStream):
@@ -105,9 +108,7 @@ class DecisionTimer:
     ) -> None:
         stamp = self._waiting.pop((agent, market), 0)
         if stamp:
-            took_us = _steps(stamp)
-            self._run.to_decision[took_us] += 1
-            self._run.slices[-1].to_decision[took_us] += 1
+            self._run.slices[-1].to_decision[_steps(stamp)] += 1
 
     def took(self, facts: list[Journaled]) -> None:
         pass

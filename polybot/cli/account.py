@@ -33,12 +33,10 @@ def add_to(app: typer.Typer) -> None:
 
 def account(context: typer.Context, *, data_dir: DataDir = None) -> None:
     """Show the wallet, the floor's books, and every difference between them with its amount and since when."""
-    if context.invoked_subcommand is not None:
-        if data_dir is not None:
-            raise BadInput(
-                f"say it behind the verb: polybot account {context.invoked_subcommand} --data-dir {data_dir}"
-            )
-    else:
+    verb = context.invoked_subcommand
+    if verb is not None and data_dir is not None:
+        raise BadInput(f"say it behind the verb: polybot account {verb} --data-dir {data_dir}")
+    if verb is None:
         _show(_asked(load_settings(data_dir=data_dir), None, "").view)
 
 
