@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from polybot.clock import Clock, SystemClock
 from polybot.domain.errors import BadInput, PolybotError
 from polybot.live_settings import SecretUnreadable, account_troubles, secret_of
@@ -28,14 +30,14 @@ class NoAccount(PolybotError):
 
 
 def account_hosts(settings: Settings) -> Hosts:
-    """The venue's own, or one loopback exchange that stands in for all of them (docs/exchange.md).
+    """The venue's own, or one loopback exchange that stands in for all of them (docs/exchange.md)."""
+    return account_hosts_of(settings.exchange) if settings.exchange else Hosts()
 
-    Raises SecretUnreadable.
-    """
-    if settings.exchange:
-        return account_hosts_of(settings.exchange)
-    node = secret_of(settings, "rpc_url")
-    return Hosts(rpc=node) if node else Hosts()
+
+def hosts_with_node(settings: Settings) -> Hosts:
+    """The same with the owner's own node, for whoever asks the chain. Raises SecretUnreadable."""
+    node, hosts = secret_of(settings, "rpc_url"), account_hosts(settings)
+    return msgspec.structs.replace(hosts, rpc=node) if node else hosts
 
 
 def account_keys(settings: Settings) -> Keys | None:
@@ -73,7 +75,7 @@ async def opened_account(settings: Settings, clock: Clock | None = None) -> Asyn
     rejections = _rejections()
     try:
         async with asyncio.timeout(OPEN_S_MAX):
-            client = await open_account(keys, account_hosts(settings), clock or SystemClock())
+            client = await open_account(keys, hosts_with_node(settings), clock or SystemClock())
     except TimeoutError as error:
         raise NoAccount(f"the account was not opened within {OPEN_S_MAX:g} s") from error
     except rejections as error:
@@ -93,7 +95,7 @@ async def cancel_account(settings: Settings) -> None:
     rejections = _rejections()
     try:
         async with asyncio.timeout(CANCEL_S_MAX):
-            left = await cancel_everything(keys, account_hosts(settings), SystemClock())
+            left = await cancel_everything(keys, hosts_with_node(settings), SystemClock())
     except TimeoutError as error:
         raise NoAccount(f"orders may still be open: not all were cancelled within {CANCEL_S_MAX:g} s") from error
     except rejections as error:

@@ -127,6 +127,16 @@ async def test_everything_that_is_wrong_is_found_at_once_and_each_has_its_remedy
     assert "kill switch" not in by_check(await preflight(venue.settings(), at_start=True))
 
 
+async def test_a_nodes_file_that_others_may_read_is_one_finding_and_the_rest_is_examined(venue: Venue, tmp_path: Path):
+    file = tmp_path / "node"
+    file.write_text("https://node.example/v2/0123456789abcdef")
+    file.chmod(0o644)
+    findings = by_check(await preflight(venue.settings(rpc_url_file=file)))
+    assert "POLYBOT_RPC_URL_FILE: others may read" in findings["live settings"].text
+    assert findings["clock"].mark is Mark.PASS
+    assert "0123456789abcdef" not in str(findings)
+
+
 def test_a_run_that_comes_back_is_kept_out_by_its_account_and_not_by_a_catalogue_that_fails_for_a_moment():
     windows, wallet = (failed(check, "no answer", "wait") for check in ("windows", "wallet"))
     with pytest.raises(NotReady, match="windows"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from polybot.domain.units import UNIT
-from polybot.live_account import account_hosts, account_keys
+from polybot.live_account import account_hosts, account_keys, hosts_with_node
 from polybot.live_settings import ACKNOWLEDGEMENT, SECRETS, SecretUnreadable, forget_secrets, secret_of, secret_values
 from polybot.settings import Settings, SettingsError, load_settings, public_settings, require_startable
 
@@ -167,7 +167,7 @@ class TestTheAccount:
 
     def test_a_node_of_ones_own_is_asked_in_place_of_the_public_one(self, live):
         live.setenv("POLYBOT_RPC_URL", "https://node.example/v2/0123456789abcdef")
-        assert account_hosts(load_settings()).rpc == "https://node.example/v2/0123456789abcdef"
+        assert hosts_with_node(load_settings()).rpc == "https://node.example/v2/0123456789abcdef"
 
     def test_the_key_in_a_nodes_address_is_hidden_by_itself_too(self, live):
         live.setenv("POLYBOT_RPC_URL", "https://node.example/v2/0123456789abcdef")

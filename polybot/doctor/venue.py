@@ -29,10 +29,8 @@ POL = 10**18
 """Wei in one."""
 POL_MIN = POL
 """Some thirty settlements of 300,000 gas at 100 gwei."""
-NODE_UNREACHABLE = (
-    "the chain is asked by a public node unless POLYBOT_RPC_URL names one of your own (docs/operations.md)"
-)
 UNREACHABLE = "is this machine online, and POLYBOT_EXCHANGE (if set) right and running?"
+NODE_UNREACHABLE = f"{UNREACHABLE} Where the public node is at fault, name one of your own: POLYBOT_RPC_URL"
 
 
 async def examine_clock(settings: Settings, clock: Clock) -> Finding:
