@@ -1,6 +1,7 @@
 """The bench of frames: it takes in what it says it does, and its socket is timed through the real floor."""
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from polybot.bench.frames import recorded_frames, run_frames, shipped_frames
 from polybot.bench.live import token_of
 from polybot.bench.soak_feed import market_of, parts_of, recorded_terms
-from polybot.bench.socket_path import run_socket
+from polybot.bench.socket_path import Slice, SocketRun, run_socket
 from polybot.bench.socket_server import market_of_token, stamp_of, stamped
 from polybot.cli.frames import book_lines, socket_lines
 from polybot.domain.errors import BadInput
@@ -62,3 +63,14 @@ def test_decisions_are_timed_from_a_real_socket_through_the_real_floor(tmp_path:
     assert run.to_books.total() > 50
     assert run.to_decision.total() > 50
     assert "from sending to a decision" in socket_lines(run)[2]
+    assert run.stall_ms > 0
+
+
+def test_what_the_host_took_is_told_apart() -> None:
+    quiet, loud = (
+        Slice(to_decision=Counter({400: 100}), stolen=0.0),
+        Slice(to_decision=Counter({9_000: 100}), stolen=0.3),
+    )
+    lines = socket_lines(SocketRun(slices=[quiet, loud]))
+    assert lines[4] == "  the host took 0.0% to 30.0% of this machine's time"
+    assert lines[5] == "  where it took under 1%, 1 of 2: 99.0% 400"
