@@ -36,7 +36,7 @@ WANTED = os.environ.pop("POLYBOT_TEST_DOCKER", "")
 """Taken out of the environment, where PolyBot would refuse it as a setting it does not know."""
 FIXED_IN_IMAGE = {"DATA_DIR", "EMBEDDED", "WEB_HOST"}
 PATHS = {"TAPE", "CONFIG_DIR", "STRATEGIES_DIR"} | {f"{name}_file".upper() for name in SECRETS}
-"""Of files in the container: they need a mount, and are set in an override file."""
+"""Of files in the container: they need a mount, so that .env alone is not enough for them."""
 
 # -- what a person may set --------------------------------------------------------------------------------------------
 
@@ -45,6 +45,14 @@ def test_every_setting_can_be_set_from_outside_or_there_is_a_reason_why_not(comp
     handed_on = set(_floor_environment(compose)) | set(_read_variables())
     reachable = {name.removeprefix(PREFIX) for name in handed_on if name.startswith(PREFIX)}
     assert reachable | FIXED_IN_IMAGE | PATHS == set(_defaults()), "see docker-compose.yml, and the sets in this file"
+
+
+def test_the_whole_of_env_reaches_the_floor_so_that_a_misspelt_name_stops_it(compose):
+    assert compose["services"]["polybot"]["env_file"] == [{"path": ".env", "required": False}]
+
+
+def test_the_page_has_its_port_in_the_container_whatever_it_is_on_this_machine(compose):
+    assert _floor_environment(compose)["POLYBOT_WEB_PORT"] == _image_environment()["POLYBOT_WEB_PORT"]
 
 
 def test_what_compose_reads_is_in_the_example_with_its_default(compose):
@@ -225,6 +233,16 @@ def test_compose_reads_the_file_as_this_test_does(project, compose):
     for name, service in compose["services"].items():
         assert config["services"][name].get("environment", {}).keys() == service.get("environment", {}).keys()
         assert config["services"][name]["restart"] == service["restart"]
+
+
+@pytest.mark.slow
+def test_compose_hands_the_floor_a_misspelt_name_and_keeps_its_own_values(project, tmp_path):
+    shutil.copy(COMPOSE, tmp_path)
+    (tmp_path / ".env").write_text("POLYBOT_LIMITS__ORDER_PERCENTT=1\nPOLYBOT_WEB_PORT=9090\n", encoding="utf-8")
+    config = json.loads(project("--project-directory", str(tmp_path), "config", "--format", "json").stdout)
+    handed = config["services"]["polybot"]["environment"]
+    assert handed["POLYBOT_LIMITS__ORDER_PERCENTT"] == "1"
+    assert handed["POLYBOT_WEB_PORT"] == "8080"
 
 
 @pytest.fixture
