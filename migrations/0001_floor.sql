@@ -128,8 +128,8 @@ CREATE TABLE orders (
 CREATE INDEX orders_agent ON orders (agent_id, decided_at);
 CREATE INDEX orders_market ON orders (market_id);
 
--- Two phases (D9): provisional when matched, confirmed or voided later. `notional` is price times shares, rounded up
--- when buying and down when selling, as the desk books it; the fee is on top.
+-- Two phases (D9): provisional when matched, confirmed or voided later. `notional` is price times shares, rounded
+-- down, as the exchange reckons it on chain; the fee is on top.
 CREATE TABLE fills (
     id           text PRIMARY KEY,
     seq          bigint NOT NULL UNIQUE,

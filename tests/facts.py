@@ -32,7 +32,7 @@ from polybot.domain.fees import FeeSchedule
 from polybot.domain.ids import AgentId, ConditionId, FillId, MarketId, OrderId, SeriesId, fill_id, order_id
 from polybot.domain.market import Market, Outcome, Side
 from polybot.domain.order import CloseReason, OrderIntent, Proof, TimeInForce
-from polybot.domain.units import UNIT, Millis, Money, Price, Shares, notional_ceil, parse_units
+from polybot.domain.units import UNIT, Millis, Money, Price, Shares, notional_floor, parse_units
 
 START = Millis(1_790_586_000_000)
 WINDOW_MS = 900_000
@@ -269,4 +269,4 @@ class Story:
 
 def paid(fill: FillMatched) -> int:
     """What a buyer paid for this fill, fee included."""
-    return notional_ceil(fill.price, fill.shares) + fill.fee
+    return notional_floor(fill.price, fill.shares) + fill.fee

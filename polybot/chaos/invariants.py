@@ -266,7 +266,7 @@ class Invariants:
         order = self._order(fact.order)
         if fact.fill in self.fills or fact.fill in self.fills_over:
             raise Violated("fills_fit", f"{fact.fill} is counted twice")
-        cost = -(-fact.price * fact.shares // UNIT) + fact.fee
+        cost = fact.price * fact.shares // UNIT + fact.fee
         if fact.price > order.intent.limit or not order.has_room(fact.shares, cost, live=self.live):
             raise Violated("fills_fit", f"{fact.fill} is more, or dearer, than {fact.order} asked for")
         order.filled += fact.shares

@@ -32,7 +32,7 @@ from polybot.domain.events import (
 from polybot.domain.ids import AgentId, FillId, MarketId, OrderId
 from polybot.domain.market import Outcome, Side
 from polybot.domain.order import CloseReason, OrderIntent, TimeInForce
-from polybot.domain.units import UNIT, Money, Price, notional_ceil, notional_floor
+from polybot.domain.units import UNIT, Money, Price, notional_floor
 
 Once = tuple[str, str]
 """What may be told only once: the kind of fact, and of whom."""
@@ -135,7 +135,7 @@ class Retelling:
         """At the real venue a FOK or FAK BUY spends its money; all else, and all on paper, is a number of shares."""
         order, fills = intent.id, [self._fills[fill] for fill in self._of_order[intent.id]]
         filled = sum(fill.shares for fill in fills)
-        spent = sum(notional_ceil(fill.price, fill.shares) + fill.fee for fill in fills if fill.side is Side.BUY)
+        spent = sum(notional_floor(fill.price, fill.shares) + fill.fee for fill in fills if fill.side is Side.BUY)
         by_money = self._live and intent.side is Side.BUY and intent.time_in_force in (TimeInForce.FOK, TimeInForce.FAK)
         if order not in self._answered or (filled > intent.shares and not by_money):
             self._find(seq, f"order {order} of {intent.shares} shares has fills of {filled}")
@@ -157,7 +157,7 @@ class Retelling:
         up = self._settled[fact.market]
         payout = notional_floor(up if fact.outcome is Outcome.UP else Price(UNIT - up), fact.shares)
         shares = sum(fill.shares for fill in fills)
-        cost, fees = sum(notional_ceil(f.price, f.shares) for f in fills), sum(fill.fee for fill in fills)
+        cost, fees = sum(notional_floor(f.price, f.shares) for f in fills), sum(fill.fee for fill in fills)
         if (fact.shares, fact.cost, fact.fees, fact.payout) != (shares, cost, fees, payout):
             self._find(
                 seq, f"trade {fact.order} is settled as {fact}, its fills say {shares}, {cost}, {fees}, {payout}"

@@ -115,9 +115,10 @@ def shares_within(budget: Money, limit: Price, market: Market) -> Shares:
     """
     cost = market.fees.buy_cost_max
     overhead = cost(limit, Shares(0))
-    if budget <= overhead:
+    of_many = cost(limit, MANY) - overhead
+    if budget <= overhead or not of_many:
         return Shares(0)
-    shares = floor_to_lot((budget - overhead) * MANY // (cost(limit, MANY) - overhead))
+    shares = floor_to_lot((budget - overhead) * MANY // of_many)
     for _ in range(LOTS_OFF_MAX):
         if cost(limit, shares) > budget:
             shares = Shares(shares - LOT)

@@ -10,7 +10,7 @@ from polybot.domain.ids import AgentId, FillId, MarketId, OrderId
 from polybot.domain.ledger import CASH, Ledger, Movement
 from polybot.domain.market import Outcome, Side
 from polybot.domain.order import Closed, Intended, Working
-from polybot.domain.units import Millis, Money, Price, Shares, notional_ceil, notional_floor
+from polybot.domain.units import Millis, Money, Price, Shares, notional_floor
 from polybot.strategies.base import OPINION_RANK, WAITING_RANK
 
 ACCOUNT_CASH = "cash"
@@ -159,9 +159,8 @@ def _open_cost(order: Intended | Working) -> int:
 
 
 def fill_cost(fill: FillMatched) -> Money:
-    """Price times shares in the rounding that is never to our advantage: up when buying, down when selling."""
-    rounded = notional_ceil if fill.side is Side.BUY else notional_floor
-    return rounded(fill.price, fill.shares)
+    """What is paid for the shares or got for them, fee apart."""
+    return notional_floor(fill.price, fill.shares)
 
 
 def share_asset(market: MarketId, outcome: Outcome) -> str:

@@ -8,7 +8,8 @@ from polybot.domain.errors import BadInput
 from polybot.domain.units import UNIT, Money, Price, Shares, notional_ceil
 
 FEE_STEP = 10
-"""Fees are rounded to 5 decimals of a pUSD, with a minimum of one such step (polymarket.md 5.5)."""
+"""Fees are rounded down to 5 decimals of a pUSD, to nothing where there is less: "anything smaller rounds to zero"
+(D:trading/fees), and so they were charged on chain (tests/domain/test_chain_fills.py)."""
 FEE_EXPONENT_MAX = 4
 SCALES = tuple(UNIT ** (1 + 2 * exponent) for exponent in range(FEE_EXPONENT_MAX + 1))
 """What a fee's numerator is in units of, by exponent."""
@@ -34,14 +35,12 @@ class FeeSchedule(msgspec.Struct, frozen=True, kw_only=True):
             raise BadInput(f"fee exponent {self.exponent} is unknown; pause this market until it is understood")
 
     def taker_fee(self, price: Price, shares: Shares) -> Money:
-        """What the taker pays for `shares` at `price`: half up to 5 decimals, at least 0.00001 where there is a fee."""
-        if self.rate == 0 or shares == 0:
+        """What the taker pays for `shares` at `price`: rounded down to 5 decimals."""
+        if self.rate == 0:
             return Money(0)
         variance = (price * (UNIT - price)) ** self.exponent
         scale = SCALES[self.exponent]
-        numerator = shares * self.rate * variance
-        steps = (2 * numerator + scale * FEE_STEP) // (2 * scale * FEE_STEP)
-        return Money(max(steps, 1) * FEE_STEP)
+        return Money(shares * self.rate * variance // (scale * FEE_STEP) * FEE_STEP)
 
     def rebate_basis(self, price: Price, shares: Shares) -> Money:
         """The fee-equivalent a maker fill counts with in the rebate pool (polymarket.md 5.5); paid by nobody here."""
@@ -50,8 +49,8 @@ class FeeSchedule(msgspec.Struct, frozen=True, kw_only=True):
     def buy_cost_max(self, limit: Price, shares: Shares) -> Money:
         """The most a BUY of `shares` at or below `limit` can cost, fee and every rounding included.
 
-        Cost per share p + rate * (p(1-p))^e rises with p for any rate up to 1, so the limit is the worst price; each
-        level that is walked may round its fee up by one step.
+        Cost per share p + rate * (p(1-p))^e rises with p for any rate up to 1, so the limit is the worst price. Whether
+        the venue rounds the fee of each level walked, or their sum, was not seen: a step for each suffices either way.
         """
         if self.rate == 0:
             return notional_ceil(limit, shares)

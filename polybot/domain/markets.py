@@ -190,6 +190,9 @@ class MarketState:
             return
         self.listed_at = at
         known = self.market
+        if market.tokens is None:  # its terms could not be read; our orders there still have to be looked up by its ids
+            ids = {"tokens": known.tokens, "version": known.version, "condition_id": known.condition_id}
+            market = msgspec.structs.replace(market, **ids)
         rule_set = market.rule_set
         if known.rule_set != rule_set and at >= known.window_start:
             both = RULES_CHANGED in known.rule_set

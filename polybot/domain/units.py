@@ -49,12 +49,15 @@ def format_units(value: int, places: int = 2) -> str:
 
 
 def notional_floor(price: Price, shares: Shares) -> Money:
-    """Price times shares, rounded down to a millionth of a pUSD: what a seller can be sure of."""
+    """Price times shares, rounded down to a millionth of a pUSD: what is paid and got in a match.
+
+    So the exchange reckons on chain, for buyers too (tests/domain/test_chain_fills.py).
+    """
     return Money(price * shares // UNIT)
 
 
 def notional_ceil(price: Price, shares: Shares) -> Money:
-    """Price times shares, rounded up to a millionth of a pUSD: what a buyer may have to pay."""
+    """Price times shares, rounded up to a millionth of a pUSD: what certainly suffices for a buyer."""
     return Money(-(-price * shares // UNIT))
 
 

@@ -51,7 +51,8 @@ class Position(msgspec.Struct, frozen=True):
 
     @property
     def average(self) -> int:
-        return self.bought_for * UNIT // self.bought if self.bought else 0
+        """To the nearest millionth: what was paid is rounded down, the price it was bought at is not."""
+        return (2 * self.bought_for * UNIT + self.bought) // (2 * self.bought) if self.bought else 0
 
     @property
     def price(self) -> int:

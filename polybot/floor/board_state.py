@@ -17,7 +17,7 @@ from polybot.domain.events import (
 )
 from polybot.domain.ids import AgentId, FillId, OrderId
 from polybot.domain.order import OrderIntent
-from polybot.domain.units import UNIT, Money, Price, Shares, notional_ceil
+from polybot.domain.units import UNIT, Money, Price, Shares, notional_floor
 from polybot.floor.status import EQUITY_POINTS_MAX, RECENT_TRADES_MAX, EquityPoint, TradeLine
 from polybot.learning.metrics import Performance
 
@@ -59,9 +59,9 @@ class BoardState(msgspec.Struct, kw_only=True):
     def _trade(self, fill: FillMatched) -> None:
         """Add a confirmed fill to its order's line; the price shown is the average paid."""
         intent, before = self.intents.get(fill.order), self.trades.get(fill.order)
-        cost, shares, fees = notional_ceil(fill.price, fill.shares), fill.shares, fill.fee
+        cost, shares, fees = notional_floor(fill.price, fill.shares), fill.shares, fill.fee
         if before is not None:
-            cost = Money(cost + notional_ceil(before.price, before.shares))
+            cost = Money(cost + notional_floor(before.price, before.shares))
             shares, fees = Shares(shares + before.shares), Money(fees + before.fees)
         self.trades[fill.order] = TradeLine(
             at=fill.at if before is None else before.at,

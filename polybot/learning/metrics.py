@@ -22,7 +22,7 @@ from polybot.domain.events import (
 )
 from polybot.domain.ids import AgentId, FillId, OrderId
 from polybot.domain.market import Side
-from polybot.domain.units import Millis, Money, notional_ceil
+from polybot.domain.units import Millis, Money, notional_floor
 
 
 class Returns(msgspec.Struct, kw_only=True):
@@ -214,7 +214,7 @@ class Performance(msgspec.Struct, kw_only=True):
         order = self.orders.get(fact.order)
         if order is None or fact.fill in self.fills or fact.side is Side.SELL:
             return
-        cost = notional_ceil(fact.price, fact.shares) + fact.fee
+        cost = notional_floor(fact.price, fact.shares) + fact.fee
         self.fills[fact.fill] = PendingFill(order=fact.order, cost=cost)
         before = order.exposure
         order.spent += cost

@@ -26,7 +26,7 @@ from polybot.domain.events import (
 from polybot.domain.ids import FillId, MarketId, OrderId, TokenId
 from polybot.domain.market import Market, Outcome, Side
 from polybot.domain.order import CloseReason, OrderIntent
-from polybot.domain.units import Price, notional_ceil
+from polybot.domain.units import Price, notional_floor
 from polybot.exchange.core.model import Order, Trade, TradeStatus
 from polybot.rehearsal.switches import ExchangeBooks
 
@@ -83,7 +83,7 @@ class Ledger(msgspec.Struct, kw_only=True):
     def cash(self) -> int:
         """Of all agents together: what was given to them, less what confirmed fills cost, plus what markets paid."""
         confirmed = [fill for fill in self.fills.values() if self.fates.get(fill.fill)]
-        spent = sum(notional_ceil(fill.price, fill.shares) + fill.fee for fill in confirmed)
+        spent = sum(notional_floor(fill.price, fill.shares) + fill.fee for fill in confirmed)
         return self.capital - spent + sum(self.settled.values())
 
     def token_of(self, fill: FillMatched) -> TokenId:

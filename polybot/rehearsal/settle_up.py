@@ -12,7 +12,7 @@ from polybot.chaos.real_compare import Compared, compare_facts, compare_tables, 
 from polybot.chaos.real_parts import OwnServers
 from polybot.domain.ids import OrderId
 from polybot.domain.order import CloseReason
-from polybot.domain.units import notional_ceil, parse_units
+from polybot.domain.units import notional_floor, parse_units
 from polybot.live_account import opened_account
 from polybot.rehearsal.compare import Ledger, compare
 from polybot.rehearsal.floor import CAPITAL, FUNDS, Identity
@@ -94,5 +94,5 @@ def _count(outcome: "Outcome", ledger: Ledger, books: ExchangeBooks, who: Identi
     outcome.batched = books.batched
     outcome.confirmed = sum(ledger.fates.values())
     outcome.ghosts = len(ledger.fates) - outcome.confirmed
-    outcome.turnover = sum(notional_ceil(fill.price, fill.shares) for fill in ledger.fills.values())
+    outcome.turnover = sum(notional_floor(fill.price, fill.shares) for fill in ledger.fills.values())
     outcome.never_sent = sum(reason is CloseReason.NEVER_SENT for reason in ledger.closed.values())

@@ -8,7 +8,7 @@ from polybot.domain.events import FillMatched, Liquidity, TradeSettled
 from polybot.domain.market import Market, Outcome, Side
 from polybot.domain.market_buy import market_buy_of
 from polybot.domain.order import CloseReason, OrderIntent, TimeInForce
-from polybot.domain.units import LOT, UNIT, Money, Price, notional_ceil, notional_floor
+from polybot.domain.units import LOT, UNIT, Money, Price, notional_floor
 from polybot.risk.audit_rules import Rule, finding, plain
 
 
@@ -134,10 +134,9 @@ def payout_due(outcome: Outcome, payout_up: Price, shares: int) -> Money:
 
 
 def fill_cost(fill: FillMatched) -> int:
-    """What a buyer pays for the shares, fee apart (rounded up), or, negative, what a seller gets (rounded down)."""
-    if fill.side is Side.BUY:
-        return notional_ceil(fill.price, fill.shares)
-    return -notional_floor(fill.price, fill.shares)
+    """What a buyer pays for the shares, fee apart, or, negative, what a seller gets."""
+    notional = notional_floor(fill.price, fill.shares)
+    return notional if fill.side is Side.BUY else -notional
 
 
 def _worse(price: Price, intent: OrderIntent) -> bool:

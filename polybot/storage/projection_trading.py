@@ -16,7 +16,7 @@ from polybot.domain.ids import OrderId
 from polybot.domain.ledger import CASH
 from polybot.domain.market import Outcome, Side
 from polybot.domain.order import CloseReason
-from polybot.domain.units import notional_ceil, notional_floor
+from polybot.domain.units import notional_floor
 from polybot.storage import projection_sql as sql
 from polybot.storage.projection_change import (
     Change,
@@ -89,7 +89,7 @@ def cancel_refused(seq: int, fact: CancelRefused) -> list[Change]:
 def matched(seq: int, fact: FillMatched) -> list[Change]:
     """A fill, its transfer on hold, and what follows from it for the order and the trade."""
     sign = 1 if fact.side is Side.BUY else -1
-    notional = (notional_ceil if fact.side is Side.BUY else notional_floor)(fact.price, fact.shares)
+    notional = notional_floor(fact.price, fact.shares)
     arguments = (
         as_text(fact.fill),
         seq,

@@ -9,7 +9,7 @@ from polybot.domain.events import FillMatched
 from polybot.domain.ids import MarketId, OrderId
 from polybot.domain.market import Outcome, Side
 from polybot.domain.order import OrderIntent
-from polybot.domain.units import UNIT, Money, Price, Shares, notional_ceil, notional_floor
+from polybot.domain.units import UNIT, Money, Price, Shares, notional_floor
 
 SETTLED_MAX = 1_000
 """Payouts remembered for fills that are finalised late; the oldest are forgotten first."""
@@ -106,9 +106,8 @@ def _asset(market: MarketId, outcome: Outcome) -> str:
 
 
 def _cash_moved(fill: FillMatched) -> int:
-    if fill.side is Side.BUY:
-        return -notional_ceil(fill.price, fill.shares) - fill.fee
-    return notional_floor(fill.price, fill.shares) - fill.fee
+    notional = notional_floor(fill.price, fill.shares)
+    return (-notional if fill.side is Side.BUY else notional) - fill.fee
 
 
 def _add(amounts: dict[str, Shares], asset: str, amount: int) -> None:

@@ -13,7 +13,7 @@ from polybot.chaos.venue_client import PATIENCE_MS, TIMEOUT_MS, reply_key
 from polybot.domain.events import FillConfirmed, FillFailed, FillMatched, OrderAccepted, OrderClosed, OrderRejected
 from polybot.domain.ids import MarketId
 from polybot.domain.market import Outcome
-from polybot.domain.units import UNIT, Shares, complement, notional_ceil, notional_floor
+from polybot.domain.units import UNIT, Shares, complement, notional_floor
 from polybot.venue.base import VenueBusy, VenueUnavailable
 from tests.chaos.worlds import CASH, START, Bench, lasting
 
@@ -39,7 +39,7 @@ def fold(exchange: SimExchange) -> int:
         failed = {reply.fill for reply in history.replies if isinstance(reply, FillFailed)}
         for fill in history.replies:
             if isinstance(fill, FillMatched) and fill.fill not in failed:
-                cash -= notional_ceil(fill.price, fill.shares) + fill.fee
+                cash -= notional_floor(fill.price, fill.shares) + fill.fee
                 shares[(fill.market, fill.outcome)] += fill.shares
     for (market, outcome), held in shares.items():
         up = exchange.world.payout_up(market)

@@ -128,8 +128,8 @@ def test_sizing_a_large_order_of_cheap_shares_takes_no_time():
     assert time.perf_counter() - began < 0.05
 
 
-def test_shares_that_cost_nothing_but_their_fee_are_not_counted_without_an_end():
-    """At no price at all the fee's rounding is the whole cost: any number of shares would fit the budget."""
+def test_shares_that_cost_nothing_are_not_counted_without_an_end():
+    """At no price at all any number of shares would fit the budget."""
     began = time.perf_counter()
     assert shares_within(money("20"), Price(0), a_market()) == 0
     assert time.perf_counter() - began < 0.05

@@ -15,7 +15,7 @@ from polybot.domain.events import (
     TradePrinted,
 )
 from polybot.domain.fees import FeeSchedule
-from polybot.domain.ids import MarketId
+from polybot.domain.ids import MarketId, TokenId
 from polybot.domain.market import Outcome
 from polybot.domain.markets import Markets
 from polybot.domain.units import Millis, Price
@@ -288,6 +288,15 @@ def test_changed_terms_are_taken_in_and_the_books_kept() -> None:
 def test_an_old_page_of_the_catalogue_does_not_bring_old_terms_back() -> None:
     markets = after(listed_at(10, taker_delay_ms=50), listed_at(5, taker_delay_ms=500))
     assert markets.by_id[MARKET].market.taker_delay_ms == 50
+
+
+def test_a_market_keeps_its_ids_when_it_is_served_unreadably() -> None:
+    ids = (TokenId("11"), TokenId("22"))
+    markets = after(
+        listed_at(10, tokens=ids, version="v2"), listed_at(20, tokens=None, version="v9", rule_set="unknown: v9")
+    )
+    market = markets.by_id[MARKET].market
+    assert (market.tokens, market.version, market.rule_set) == (ids, "v2", f"{a_market().rule_set} -> unknown: v9")
 
 
 def test_a_tick_the_stream_told_of_later_stays() -> None:

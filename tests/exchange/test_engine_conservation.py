@@ -99,7 +99,7 @@ class AnyTrading:
         self.every_share_has_its_opposite_and_its_collateral()
         self.nobody_owes_and_what_is_set_aside_is_what_is_open()
         self.the_queue_is_the_open_orders()
-        self.every_trade_is_an_exact_amount_of_money()
+        self.every_trade_is_paid_in_whole_millionths_rounded_down_and_every_client_in_full()
         self.no_order_got_more_than_it_asked_for_or_paid_more_than_its_limit()
 
     # -- what always holds --------------------------------------------------------------------------------------------
@@ -141,9 +141,10 @@ class AnyTrading:
         assert queued == {order.id: order.left for order in self.engine.open_orders()}
         assert all(left > 0 for left in queued.values())
 
-    def every_trade_is_an_exact_amount_of_money(self) -> None:
+    def every_trade_is_paid_in_whole_millionths_rounded_down_and_every_client_in_full(self) -> None:
         for trade in self.engine.trades():
-            assert trade.price * trade.shares % UNIT == 0
+            assert abs(trade.legs[0].cash) == trade.price * trade.shares // UNIT
+            assert all(fill.price * fill.shares % UNIT == 0 for fill in trade.makers if fill.account != STREET)
             assert sum(leg.shares for leg in trade.legs if leg.token == trade.token) in (0, trade.minted)
             assert trade.shares == sum(fill.shares for fill in trade.makers)
 

@@ -5,7 +5,7 @@ It shares no arithmetic with the simulator: it sees orders, recorded market even
 
 from collections import defaultdict
 from fractions import Fraction
-from math import ceil, floor
+from math import floor
 
 from polybot.desk.state import ACCOUNT_CASH, fill_movements
 from polybot.domain.events import (
@@ -354,12 +354,12 @@ class Oracle(Watcher):
             * Fraction(schedule.rate, MILLION)
             * (price * (1 - price)) ** schedule.exponent
         )
-        return 10 * max(1, floor(exact * 100_000 + Fraction(1, 2)))
+        return 10 * floor(exact * 100_000)
 
     @staticmethod
     def _cash_of(fill: FillMatched) -> Fraction:
-        notional = Fraction(fill.price * fill.shares, MILLION)
-        return Fraction(-ceil(notional) - fill.fee if fill.side is Side.BUY else floor(notional) - fill.fee)
+        notional = floor(Fraction(fill.price * fill.shares, MILLION))
+        return Fraction((-notional if fill.side is Side.BUY else notional) - fill.fee)
 
     def _per_share(self, outcome: Outcome) -> Fraction:
         assert self.payout is not None

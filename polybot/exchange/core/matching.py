@@ -10,7 +10,7 @@ import msgspec
 
 from polybot.domain.fees import FeeSchedule
 from polybot.domain.market import Outcome, Side
-from polybot.domain.units import UNIT, Millis, Money, Price, Shares
+from polybot.domain.units import UNIT, Millis, Money, Price, Shares, notional_floor
 from polybot.exchange.core.model import (
     BYTES32_ZERO,
     NO_ONE,
@@ -73,25 +73,30 @@ def plan(pool: Pool, order: Order, fees: FeeSchedule) -> Plan:
             break
         price, step = own_price(order.outcome, up_price), share_step(up_price)
         most = wanted - total if money is None else (money - cost) * UNIT // price
-        bite = _bite(list(other.levels[up_price].offers()), up_price, most - most % step, step)
+        crowd_step = step if money is None else 1  # money buys shares down to their last decimal, as on chain
+        bite = _bite(list(other.levels[up_price].offers()), up_price, most - most % crowd_step, step, crowd_step)
         if bite.shares:
             bites.append(bite)
             total += bite.shares
-            cost += price * bite.shares // UNIT
+            cost += notional_floor(price, bite.shares)
             fee += fees.taker_fee(price, bite.shares)
         whole = total == wanted if money is None else (money - cost) * UNIT // price < step
     return Plan(tuple(bites), whole, Shares(total), Money(cost), Money(fee))
 
 
-def _bite(offers: list[tuple[Resting | None, Shares]], price: Price, most: int, step: int) -> Bite:
-    """Take from a level's offers in their order, in whole steps. The crowd's may be of any size, so its dust stays."""
+def _bite(offers: list[tuple[Resting | None, Shares]], price: Price, most: int, step: int, crowd_step: int) -> Bite:
+    """Take from a level's offers in their order, of clients in whole steps, so that each of them is paid exactly. The
+    crowd's may be of any size: less than a step of it stays."""
     crowd, makers, left = 0, [], most
     for maker, offered in offers:
-        part = min(left, offered - offered % step)
         if maker is None:
+            part = min(left, offered - offered % crowd_step)
             crowd += part
-        elif part:
-            makers.append((maker, Shares(part)))
+        else:
+            part = min(left, offered)
+            part -= part % step
+            if part:
+                makers.append((maker, Shares(part)))
         left -= part
         if not left:
             break
@@ -146,12 +151,12 @@ def trade_of(listing: Listing, taker: Taker, match: Match, fees: FeeSchedule | N
     sign = 1 if buys else -1
     shares = crowd + sum(part for _, part in parts)
     fee = Money(0) if fees is None else fees.taker_fee(price, Shares(shares))
-    cash = Money(-sign * price * shares // UNIT)
+    cash = Money(-sign * notional_floor(price, Shares(shares)))
     legs = [Leg(account=taker.account, token=token, cash=cash, shares=Shares(sign * shares), fee=fee)]
     legs += [_maker_leg(order, part) for order, part in parts]
     makers = [_maker_fill(order, part) for order, part in parts]
     if crowd:
-        crowd_cash = Money(sign * price * crowd // UNIT)
+        crowd_cash = Money(sign * notional_floor(price, crowd))
         legs.append(Leg(account=STREET, token=token, cash=crowd_cash, shares=Shares(-sign * crowd)))
         makers.append(_crowd_fill(taker, listing, price, crowd))
     minted = sign * sum(part for order, part in parts if order.side is taker.side)
@@ -180,7 +185,7 @@ def trade_of(listing: Listing, taker: Taker, match: Match, fees: FeeSchedule | N
 
 def _maker_leg(order: Order, shares: Shares) -> Leg:
     sign = 1 if order.side is Side.BUY else -1
-    cash = Money(-sign * order.price * shares // UNIT)
+    cash = Money(-sign * notional_floor(order.price, shares))
     return Leg(account=order.account, token=order.token, cash=cash, shares=Shares(sign * shares))
 
 

@@ -14,7 +14,7 @@ from polybot.domain.events import FillConfirmed, FillFailed, FillMatched, VenueR
 from polybot.domain.ids import ConditionId, FillId, TokenId
 from polybot.domain.market import Outcome, Side
 from polybot.domain.order import OrderIntent, TimeInForce
-from polybot.domain.units import UNIT, Millis, Money, Shares, notional_ceil, notional_floor
+from polybot.domain.units import UNIT, Millis, Money, Shares, notional_floor
 from polybot.exchange.core.faults import Fault
 from polybot.exchange.core.model import Address, Listing, Order, Refused, Rules
 from polybot.exchange.exchange import Exchange
@@ -81,7 +81,7 @@ class Ledger:
 
     def _move(self, fill: FillMatched, sign: int) -> None:
         buys = fill.side is Side.BUY
-        money = -notional_ceil(fill.price, fill.shares) if buys else notional_floor(fill.price, fill.shares)
+        money = -notional_floor(fill.price, fill.shares) if buys else notional_floor(fill.price, fill.shares)
         self.cash += sign * (money - fill.fee)
         self.shares[fill.outcome] += sign * (fill.shares if buys else -fill.shares)
 
@@ -169,7 +169,7 @@ class Rehearsal:
 
     def books(self) -> Books:
         """Our side as the floor would give it: provisional fills may be on chain or not."""
-        costs = [notional_ceil(fill.price, fill.shares) + fill.fee for fill in self.ledger.provisional.values()]
+        costs = [notional_floor(fill.price, fill.shares) + fill.fee for fill in self.ledger.provisional.values()]
         cash = CASH + self.ledger.cash
         holdings = []
         for outcome, held in zip(Outcome, self.listing.tokens, strict=True):

@@ -251,9 +251,9 @@ def test_in_whatever_order_and_how_often_it_is_told_it_comes_to_the_same(parts, 
     assert ours.is_over
 
 
-def test_fees_are_charged_on_the_takers_price_and_never_less_than_one_step():
-    fill = only_fill(tracked().see_trade(trade(entry(at="0.99", size="0.01"))))
-    assert fill.fee == Money(10)
+def test_fees_are_charged_on_the_takers_price_in_whole_steps():
+    fill = only_fill(tracked().see_trade(trade(entry(at="0.99", size="0.05"))))
+    assert fill.fee == Money(30)  # 0.00003465
     assert Price(fill.price) == 990_000
 
 
