@@ -232,7 +232,7 @@ def _vitals(house: House, journal: Journal, limit_s: float) -> tuple[Vital, ...]
 
 def _fence(house: House, leadership: Leadership) -> None:
     """No order without a lease, and no floor for the deposed. What is journaled is fenced by its FencedJournal."""
-    house.room.fence = leadership.may_trade
+    house.room.fence = house.leads = leadership.may_trade
     house.beside(lambda: leadership.watch(house.dispatcher.note))
 
 

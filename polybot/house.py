@@ -123,6 +123,8 @@ class House:
         self.supervisor = Supervisor(self._specs(), clock, self.boss.on_agent_change, random.Random(terms.seed))
         self.kill_switch: KillSwitch | None = None
         """What people stop it with; a simulation has none."""
+        self.leads: Callable[[], bool] = lambda: True
+        """Whether this floor leads its account now, whatever else keeps it from trading."""
         self._beside: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
     def beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -160,7 +160,8 @@ def _acceptance(item: OpenItem, amount: int, at: Millis, by: str, text: str) -> 
 class Arrivals:
     """Money that comes from outside: the venue pays rebates and rewards daily, and a floor would wait for a person each
     time. What came is taken for not the floor's once it has stood for ARRIVED_S, the same sum, beside no other
-    difference: then nothing that we booked is behind it. What is missing is never believed without a person.
+    difference: then nothing that we booked is behind it. What is missing is never believed without a person, but for
+    what rounding makes (`Difference.is_rounding`).
     """
 
     def __init__(self) -> None:
@@ -177,12 +178,14 @@ class Arrivals:
             self._stands, self._since_s = stands, now_s
         if not came or elsewhere is None or now_s - self._since_s < ARRIVED_S:
             return None
-        text = f"it came from outside, and nothing else differs for {ARRIVED_S:.0f} s"
+        source = "how fees are rounded" if found[0].is_rounding else "it came from outside"
+        text = f"{source}, and nothing else differs for {ARRIVED_S:.0f} s"
         return CashAccepted(at=at, amount=Money(came), by=THE_FLOOR, text=text)
 
 
 def _arrived(found: Sequence[Difference]) -> int:
-    """How much more pUSD the wallet has than the books allow, where that is all that differs; else 0."""
+    """How much more pUSD the wallet has than the books allow, or less by a rounding; 0 where that is not all."""
     if [difference.kind for difference in found] != [DifferenceKind.CASH]:
         return 0
-    return max(0, found[0].theirs - found[0].ours)
+    came = found[0].theirs - found[0].ours
+    return came if found[0].is_rounding else max(0, came)

@@ -17,10 +17,10 @@ from polybot.clock import Clock
 from polybot.doctor import preflight
 from polybot.doctor.findings import require_passed
 from polybot.domain.events import Journaled, MarketSettled, Severity, TradingPaused, TradingResumed
-from polybot.domain.ids import FillId, MarketId
+from polybot.domain.ids import ConditionId, FillId, MarketId
 from polybot.domain.market import Market
 from polybot.domain.order import OrderIntent, Working
-from polybot.domain.units import Millis, format_units
+from polybot.domain.units import UNIT, Millis, format_units
 from polybot.floor.status import ACCOUNT, AccountStatus
 from polybot.house import House
 from polybot.live_accept import ARRIVED_S, Arrivals
@@ -29,7 +29,7 @@ from polybot.live_books import books_of, stuck_fills, wallet_moves, wallet_opene
 from polybot.live_clerk import AccountClerk
 from polybot.recovery import Recovered
 from polybot.settings import Settings
-from polybot.venue.polymarket.account_settlement import Settled
+from polybot.venue.polymarket.account_settlement import ClaimKind, Settled
 from polybot.venue.polymarket.live import cancel_all_of
 from polybot.venue.polymarket.live_account import LiveAccount
 from polybot.venue.polymarket.order_errors import Treatment
@@ -42,9 +42,12 @@ FIRST_LOOK_S_MAX = 60.0
 CANCEL_AGAIN_S = 0.5
 """Whoever asked for it waits half a minute at most (cli/stop.py)."""
 DEPOSIT = "deposit it, and book that with `polybot account accept`"
+CLAIM = "it is tried on; claim it on polymarket.com, where the wallet's approvals are given, too"
 ASK = " (`polybot account` shows it, and can book what was moved by hand)"
 FRESH_S = ARRIVED_S / 3
 """What was last read so long ago says nothing of now: where something differs it is read every few seconds."""
+LACKS_MAX = UNIT // 100
+"""What the roundings of many trades may add up to, where the wallet has the capital and not a millionth more."""
 NOT_LOOKED = "the account has not been looked at yet"
 
 
@@ -60,6 +63,7 @@ class LiveTrading:
         self._settled: list[Settled] = []
         self._arrivals = Arrivals()
         self._stuck: set[FillId] = set()
+        self._unclaimed: set[tuple[ClaimKind, ConditionId]] = set()
 
     async def open(self, stack: AsyncExitStack) -> PolymarketVenue:
         """The account, opened, examined (`polybot doctor`) and looked at once.
@@ -106,6 +110,7 @@ class LiveTrading:
         """The account's work goes on beside the floor, and shuts its fence where it must."""
         otherwise = house.room.fence
         house.room.fence = lambda: not self._troubles and otherwise()
+        self._opened.may_act = house.leads
         if house.kill_switch is not None:
             house.kill_switch.cancel_account = partial(cancel_all_of, self._opened.client, CANCEL_AGAIN_S)
             house.kill_switch.on_resume.append(self._opened.venue.standing.resume)
@@ -162,6 +167,7 @@ class LiveTrading:
                 await house.dispatcher.note(severity, "venue", notice.text)
             await self._journal_wallet(house)
             await self._tell_stuck(house)
+            await self._tell_unclaimed(house)
             await asyncio.sleep(LOOK_S)
 
     async def _pause_or_resume(self, house: House) -> None:
@@ -204,6 +210,13 @@ class LiveTrading:
             text = f"{name} of {stuck[name].market} is neither confirmed nor failed after half an hour"
             await house.dispatcher.note(Severity.WARNING, "venue", f"{text}: look it up; its window waits for it")
 
+    async def _tell_unclaimed(self, house: House) -> None:
+        """The desks reckon with what was won, and the wallet does not have it: once each, and again after a restart."""
+        failing = self._opened.redeemer.failing
+        news, self._unclaimed = failing.keys() - self._unclaimed, set(failing)
+        for claim in sorted(news):
+            await house.dispatcher.note(Severity.ERROR, "settlement", f"{failing[claim]} ({CLAIM})")
+
     async def _settle(self) -> None:
         """Redeeming begins once the wallet is measured, and late enough that nothing is listed any more that a former
         process redeemed: it would be counted twice."""
@@ -218,6 +231,7 @@ class LiveTrading:
         found = [*self._opened.health().troubles]
         if elsewhere is None:
             found.append("what of the wallet is the floor's has not been measured yet")
-        elif elsewhere < 0:
-            found.append(f"the wallet has {format_units(-elsewhere)} pUSD less than the floor's capital: {DEPOSIT}")
+        elif elsewhere < -LACKS_MAX:
+            lacks = f"{format_units(-elsewhere)} pUSD less than the floor's capital and gains"
+            found.append(f"the wallet has {lacks}: {DEPOSIT}")
         return tuple(found)

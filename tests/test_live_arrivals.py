@@ -4,6 +4,7 @@ import pytest
 
 from polybot.domain.market import Outcome
 from polybot.live_accept import ARRIVED_S, Arrivals
+from polybot.venue.polymarket.account_values import ROUNDED_MAX
 from tests.facts import money
 from tests.wallets import AGENTS, Wallet
 
@@ -48,6 +49,17 @@ def test_money_that_is_gone_waits_for_a_person(wallet: Wallet) -> None:
     arrivals = Arrivals()
     wallet.chain.pusd -= money("1")
     assert not any(booked(wallet, arrivals, now_s) for now_s in (0.0, ARRIVED_S, 1e6))
+
+
+def test_what_rounding_took_is_booked_without_a_person_and_not_a_millionth_more(wallet: Wallet) -> None:
+    arrivals, before = Arrivals(), wallet.books().elsewhere
+    assert before is not None
+    wallet.chain.pusd -= ROUNDED_MAX
+    assert not booked(wallet, arrivals, 0.0)
+    assert booked(wallet, arrivals, ARRIVED_S)
+    assert wallet.books().elsewhere == before - ROUNDED_MAX
+    wallet.chain.pusd -= ROUNDED_MAX + 1
+    assert not any(booked(wallet, arrivals, now_s) for now_s in (2 * ARRIVED_S, 1e6))
 
 
 def test_what_a_person_has_booked_meanwhile_is_not_booked_again(wallet: Wallet) -> None:

@@ -12,6 +12,7 @@ from loguru import logger
 
 from polybot.clock import Clock
 from polybot.domain.errors import BadInput
+from polybot.domain.ids import TokenId
 from polybot.domain.units import Millis
 from polybot.venue.base import VenueBusy, VenueUnavailable
 from polybot.venue.polymarket.account_compare import (
@@ -48,17 +49,26 @@ class AccountWatch:
     """Run `run()` as a task. `books` gathers our side at the moment it is asked; `unexplained` is what stands."""
 
     def __init__(
-        self, client: AccountClient, venue: PolymarketVenue, clock: Clock, books: Callable[[], Books], since: Millis
+        self,
+        client: AccountClient,
+        venue: PolymarketVenue,
+        clock: Clock,
+        books: Callable[[], Books],
+        since: Millis,
+        *,
+        may_act: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`may_act`: whether this floor leads the account. One that may have been replaced reads and cancels nothing:
+        what it does not know may be its successor's."""
         self._client, self._venue, self._clock, self._books = client, venue, clock, books
-        self._since = since
+        self._since, self._may_act = since, may_act
         self._wanted = asyncio.Event()
         self._complaint = Complaint("account", clock)
         self._last: list[Difference] = []
         self.unexplained: tuple[Difference, ...] = ()
         self.reading: AccountReading | None = None
         self.read_at: float | None = None
-        """When a reading last succeeded, monotonic."""
+        """When the account was last read and compared, monotonic."""
         self.compared: Compared | None = None
         """The last comparison that was made."""
         self.since: dict[tuple[DifferenceKind, str], Millis] = {}
@@ -92,6 +102,7 @@ class AccountWatch:
             return False
         self._complaint.over("the account was read")
         compared = Compared(books=widened(before, self._books()), reading=reading, began_s=began_s)
+        self.read_at = self._clock.monotonic()
         return self._compare(compared)
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -99,19 +110,35 @@ class AccountWatch:
     async def _read(self, books: Books) -> AccountReading:
         """Orders before trades before balances: what happens meanwhile shows in the later ones."""
         at, client = self._clock.now_ms(), self._client
-        if self._venue.balance_doubted:
-            await client.refresh_collateral()
-            self._venue.balance_doubted = False
+        await self._refresh()
         orders = await client.open_orders()
         trades = await client.trades(self._since)
         held = {holding.token: await client.held(holding.token) for holding in books.holdings[:TOKENS_MAX]}
         collateral = await client.collateral()
         self._since = Millis(max(self._since, at - OVERLAP_MS))
-        self.read_at = self._clock.monotonic()
         self.reading = AccountReading(
             at=at, collateral=collateral, held=held, orders=tuple(orders), trades=tuple(trades)
         )
         return self.reading
+
+    async def _refresh(self) -> None:
+        """Have the venue look at the chain before its word is compared: at first, after what moves money without an
+        order, and where its word differed. A paused floor sends no order whose refusal would tell of a stale copy."""
+        venue, client = self._venue, self._client
+        differed = {difference.kind for difference in self._last}
+        try:
+            if (
+                venue.balance_doubted
+                or self.reading is None
+                or differed & {DifferenceKind.CASH, DifferenceKind.ALLOWANCE}
+            ):
+                await client.refresh_collateral()
+                venue.balance_doubted = False
+            for difference in self._last[:TOKENS_MAX]:
+                if difference.kind is DifferenceKind.SHARES:
+                    await client.refresh_held(TokenId(difference.subject))
+        except (VenueUnavailable, VenueBusy) as error:  # its copy may be fresh all the same
+            logger.bind(action="account").warning("the venue did not look at the chain again: {}", error)
 
     async def _book_missed(self, reading: AccountReading) -> None:
         """Everything read is told to the venue object, for whom most of it is no news.
@@ -125,7 +152,11 @@ class AccountWatch:
             self._venue.hear(order)
         missing = [tracked for tracked in self._venue.open_orders() if tracked.accepted and not tracked.closed]
         for tracked in [tracked for tracked in missing if tracked.sent.hash not in listed][:LOOK_UPS_MAX]:
-            seen = await self._client.order(tracked.sent.hash)
+            try:
+                seen = await self._client.order(tracked.sent.hash)
+            except (VenueUnavailable, VenueBusy) as error:  # one that cannot be read must not hide what differs
+                logger.bind(action="account").warning("{} could not be read: {}", tracked.intent.id, error)
+                continue
             if seen is not None:
                 self._venue.hear(seen)
 
@@ -138,7 +169,7 @@ class AccountWatch:
             await self._settle(order, rule_for(order, books), books)
 
     async def _settle(self, order: OrderSeen, rule: UnknownOrderRule, books: Books) -> None:
-        if rule is UnknownOrderRule.LEAVE:
+        if rule is UnknownOrderRule.LEAVE or not self._may_act():
             return
         if rule is UnknownOrderRule.ADOPT:
             self._venue.adopt(books.intents[order.hash])
@@ -147,7 +178,7 @@ class AccountWatch:
         self._venue.standing.note(self._clock.now_ms(), Treatment.LOOK_UP, text)
         try:
             await self._client.cancel(order.hash)
-        except (BadInput, VenueRejected) as error:
+        except (BadInput, VenueRejected, VenueUnavailable, VenueBusy) as error:  # it is shown as a difference
             logger.bind(action="account").warning("{} could not be cancelled: {}", order.hash, error)
 
     # -- comparing ----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import enum
 
 import msgspec
 
+from polybot.domain.fees import FEE_STEP, WALK_LEVELS_MAX
 from polybot.domain.ids import ConditionId, MarketId, OrderId, TokenId
 from polybot.domain.order import OrderIntent
 from polybot.domain.units import Millis, Money, Shares
@@ -78,6 +79,10 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     began_s: float
 
 
+ROUNDED_MAX = FEE_STEP * WALK_LEVELS_MAX
+"""Whether the venue rounds the fee of each part of an order, or their sum, was not seen: a step for each part."""
+
+
 class DifferenceKind(enum.StrEnum):
     CASH = "cash"
     SHARES = "shares"
@@ -99,3 +104,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     theirs: int
     text: str
     order: OrderId | None = None
+
+    @property
+    def is_rounding(self) -> bool:
+        """pUSD too few to be anything but how the fees of an order's parts were rounded: no reason to stop trading."""
+        return self.kind is DifferenceKind.CASH and abs(self.theirs - self.ours) <= ROUNDED_MAX

@@ -211,19 +211,23 @@ class AccountClient:
 
     async def refresh_collateral(self) -> None:
         """Have the venue look at the chain again: its own copy of our balance may be stale (polymarket.md 6.5)."""
-        path, params = account_requests.build_update_balance_allowance_request(
-            asset_type="COLLATERAL", signature_type=self.wallet.signature_type
-        )
-        async with reading():
-            await self._client._ctx.secure_clob.get_bytes(path, params=params)
+        await self._refresh(asset_type="COLLATERAL")
+
+    async def refresh_held(self, token: TokenId) -> None:
+        """The same for one outcome's tokens."""
+        await self._refresh(asset_type=_kind(token), asset_id=token)
 
     async def held(self, token: TokenId) -> Shares:
         """How many of one outcome's tokens the wallet has, at the venue's own word: quicker than `positions`."""
-        kind = "CONDITIONAL-V2" if is_v2_position_id(token) else "CONDITIONAL"
         async with reading():
-            return Shares(
-                (await self._client.get_balance_allowance(asset_type=cast(Any, kind), asset_id=token)).balance
-            )
+            return Shares((await self._client.get_balance_allowance(asset_type=_kind(token), asset_id=token)).balance)
+
+    async def _refresh(self, **what: Any) -> None:
+        path, params = account_requests.build_update_balance_allowance_request(
+            **what, signature_type=self.wallet.signature_type
+        )
+        async with reading():
+            await self._client._ctx.secure_clob.get_bytes(path, params=params)
 
     async def positions(self, status: str | None = None) -> list[PositionSeen]:
         """`status`: OPEN, REDEEMABLE (worth something), REDEEMABLE_LOST, MERGEABLE or CLOSED."""
@@ -334,6 +338,10 @@ def _require_in_order(batch: Sequence[Signed], answers: Sequence[OrderResponse])
 
 
 # -- answers and listings ---------------------------------------------------------------------------------------------
+
+
+def _kind(token: TokenId) -> Any:
+    return "CONDITIONAL-V2" if is_v2_position_id(token) else "CONDITIONAL"
 
 
 def _named(order_hash: str, order: OrderSeen) -> OrderSeen:

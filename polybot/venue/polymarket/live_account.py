@@ -60,11 +60,15 @@ class LiveAccount:
         merges: bool = True,
         terms: SocketTerms | None = None,
     ) -> None:
-        self.client, self._clock = client, clock
+        self.client, self._clock, self._told_settled = client, clock, settled
+        self.may_act: Callable[[], bool] = lambda: True
+        """Whether this floor leads the account: the floor's to set, asked before anything is cancelled or claimed."""
         self.venue = PolymarketVenue(client, market_of, clock)
-        self.watch = AccountWatch(client, self.venue, clock, books, since)
+        self.watch = AccountWatch(client, self.venue, clock, books, since, may_act=self._leads)
         self.heartbeat = OrderHeartbeat(client, clock, lambda: self.venue.progressed_at)
-        self.redeemer = Redeemer(client, clock, settled, merges=merges, listed_s=hosts.listed_s)
+        self.redeemer = Redeemer(
+            client, clock, self._settled, merges=merges, listed_s=hosts.listed_s, may_act=self._leads
+        )
         self.permission = PermissionWatch(client, self.venue.standing, hosts.geoblock, clock)
         socket = TextSocket(hosts.user_socket, "user", clock, terms)
         self.stream = UserStream(socket, client.credentials, clock, self._hear, self.watch.want)
@@ -100,17 +104,24 @@ class LiveAccount:
     def _troubles(self, now_s: float) -> list[str]:
         read_at = self.watch.read_at
         troubles = [self.venue.standing.stopped] if self.venue.standing.stopped else []
-        troubles += [difference.text for difference in self.watch.unexplained]
+        troubles += [difference.text for difference in self.watch.unexplained if not difference.is_rounding]
         if not self.stream.is_open:
             troubles.append("the user channel is away")
         if not self.heartbeat.is_armed:
             why = f" ({self.heartbeat.complaint.reason})" if self.heartbeat.complaint.reason else ""
             troubles.append(f"the order heartbeat does not beat{why}: nobody would cancel for us")
         if read_at is None or now_s - read_at > READING_S_MAX:
-            troubles.append("the account has not been read")
+            troubles.append("the account has not been read and compared")
         if self.permission.asked_at is None:
             troubles.append("whether we may trade from here has not been asked")
         return troubles
+
+    def _leads(self) -> bool:
+        return self.may_act()
+
+    def _settled(self, settled: Settled) -> None:
+        self.venue.balance_doubted = True
+        self._told_settled(settled)
 
     def _hear(self, event: OrderSeen | TradeSeen) -> None:
         """News of orders nobody here knows is for the next reading of the account to explain."""

@@ -38,6 +38,7 @@ SPACING_S = 1.0
 STATUSES = ("REDEEMABLE", "MERGEABLE", "REDEEMABLE_LOST")
 AGAIN_S_FIRST, AGAIN_S_MAX = 5.0, 600.0
 """After a transaction that failed: doubled each time."""
+FAILS_TOLD = 5
 LISTED_S = 60.0
 """What has been confirmed may be listed for so long after: the data service is some seconds late."""
 LATE_MOST = 15
@@ -72,8 +73,10 @@ class Redeemer:
         *,
         merges: bool = True,
         listed_s: float = LISTED_S,
+        may_act: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._client, self._clock, self._settled = client, clock, settled
+        """`may_act`: whether this floor leads the account; its successor would not know of what another claims."""
+        self._client, self._clock, self._settled, self._may_act = client, clock, settled, may_act
         self._merges, self._listed_s = merges, listed_s
         self._at_once = 1 if client.wallet.pays_gas else CALLS_MAX  # an EOA's calls are not done all or none
         self._submits = Bucket(SUBMITS_PER_S, SUBMITS_BURST)
@@ -81,6 +84,8 @@ class Redeemer:
         self._not_before: dict[tuple[ClaimKind, ConditionId], float] = {}
         self._failures: dict[tuple[ClaimKind, ConditionId], int] = {}
         self._wanted = asyncio.Event()
+        self.failing: dict[tuple[ClaimKind, ConditionId], str] = {}
+        """What has failed FAILS_TOLD times in a row and more, and why: for people."""
         self.plan = SettlementPlan()
         """As last read: dust and losers among it, for people."""
 
@@ -100,6 +105,8 @@ class Redeemer:
 
     async def look(self) -> int:
         """One round: read what is to be had, and have it. Returns how many claims were confirmed."""
+        if not self._may_act():
+            return 0
         try:
             async with asyncio.timeout(READING_S_MAX):
                 positions = [found for status in STATUSES for found in await self._client.positions(status)]
@@ -108,6 +115,7 @@ class Redeemer:
             return 0
         self.plan = plan_settlement(positions)
         self._forget_done()
+        self.failing = {key: self.failing[key] for key in map(_key, self.plan.claims) if key in self.failing}
         ready = [claim for claim in self.plan.claims if self._is_ready(claim)]
         whole = [claim for claim in ready if not self._failures.get(_key(claim))]
         failed = [claim for claim in ready if self._failures.get(_key(claim))]
@@ -147,6 +155,7 @@ class Redeemer:
         for claim in batch:
             self._done[claim.condition] = _Done(self._clock.monotonic(), claim.kind, claim.worth)
             self._failures.pop(_key(claim), None)
+            self.failing.pop(_key(claim), None)
         logger.bind(action="settlement").info("settled {} pUSD of {} markets: {}", worth, len(batch), transaction)
         self._settled(Settled(at=self._clock.now_ms(), transaction=transaction, claims=batch))
         return True
@@ -157,6 +166,9 @@ class Redeemer:
             count = self._failures[key] = self._failures.get(key, 0) + 1
             wait_s = min(AGAIN_S_FIRST * 2 ** min(count - 1, 10), AGAIN_S_MAX)
             self._not_before[key] = self._clock.monotonic() + wait_s
+            if count >= FAILS_TOLD:
+                worth = format_units(claim.worth)
+                self.failing[key] = f"{worth} pUSD of {claim.condition} could not be claimed {count} times: {why}"
         logger.bind(action="settlement").warning("a settlement of {} markets failed: {}", len(batch), why)
 
     def _calls(self, batch: tuple[Claim, ...]) -> list[Any]:

@@ -70,7 +70,7 @@ class PolymarketVenue:
         self._hashes: dict[OrderId, str] = {}
         self._booked: Booked = NOTHING_BOOKED
         self.balance_doubted = False
-        """An order was refused for want of balance or allowance: the venue's copy of ours may be stale."""
+        """The venue's copy of our balance may be stale: it refused an order for it, or something was settled."""
         self.progressed_at = clock.monotonic()
         """When the floor last asked what has happened, monotonic: the order heartbeat beats by it."""
 
@@ -112,6 +112,9 @@ class PolymarketVenue:
 
     async def account_of(self, intent: OrderIntent) -> list[VenueReply] | None:
         """By the hash that the intent itself gives, so that it can be asked after any crash."""
+        known = self._market_of(intent.market)
+        if known is not None and known.tokens is None:  # they were never read: that proves nothing of the order
+            raise VenueUnavailable(f"{known.id} has no token ids here: {intent.id} cannot be looked up")
         try:
             form, market = self._form(intent)
             order_hash = self.client.signer.hash_of(form)

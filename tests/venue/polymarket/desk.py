@@ -48,6 +48,10 @@ class Desk:
         self.orders: dict[str, dict[str, Any]] = {}
         self.trades: list[dict[str, Any]] = []
         self.balances: dict[str, int] = {"": 100_000_000}
+        self.chain: dict[str, int] = {}
+        """What the venue finds when it is asked to look at the chain again, where that is not its balance."""
+        self.refreshed: list[tuple[str, str]] = []
+        self.unreadable: set[str] = set()
         self.allowances = {"0xe1": str(2**255)}
         self.outage: Answer | None = None
         self.greetings: list[dict[str, Any]] = []
@@ -112,6 +116,8 @@ class Desk:
 
     async def get_order(self, request: web.Request) -> web.StreamResponse:
         found = self.orders.get(request.match_info["id"])
+        if request.match_info["id"] in self.unreadable:
+            return self._say(request, Answer(500, {"error": "away"}))
         return self._say(request, self.outage or (Answer(200, found) if found else Answer(404, {"error": "not found"})))
 
     async def get_orders(self, request: web.Request) -> web.StreamResponse:
@@ -127,6 +133,12 @@ class Desk:
     async def get_balance(self, request: web.Request) -> web.StreamResponse:
         held = self.balances.get(request.query.get("token_id", ""), 0)
         return self._say(request, self.outage or Answer(200, {"balance": str(held), "allowances": self.allowances}))
+
+    async def update_balance(self, request: web.Request) -> web.StreamResponse:
+        token = request.query.get("token_id", "")
+        self.refreshed.append((request.query["asset_type"], token))
+        self.balances[token] = self.chain.get(token, self.balances.get(token, 0))
+        return self._say(request, self.outage or Answer(200, {}))
 
     async def get_geoblock(self, request: web.Request) -> web.StreamResponse:
         return self._say(request, Answer(200, self.geoblock))
@@ -167,6 +179,7 @@ class Desk:
             web.get("/data/orders", self.get_orders),
             web.get("/data/trades", self.get_trades),
             web.get("/balance-allowance", self.get_balance),
+            web.get("/balance-allowance/update", self.update_balance),
             web.post("/v1/heartbeats", self.heartbeat),
             web.get("/api/geoblock", self.get_geoblock),
             web.get("/ws/user", self.user),

@@ -19,7 +19,14 @@ from polybot.venue.polymarket.account_compare import (
     unexplained,
     widened,
 )
-from polybot.venue.polymarket.account_values import AccountReading, Balance, Books, DifferenceKind, Holding
+from polybot.venue.polymarket.account_values import (
+    ROUNDED_MAX,
+    AccountReading,
+    Balance,
+    Books,
+    DifferenceKind,
+    Holding,
+)
 from polybot.venue.polymarket.geoblock import Geoblock, ask_geoblock
 from polybot.venue.polymarket.standing import Standing
 from tests.venue.polymarket.desk import Answer, a_desk, a_venue, hosts, taken
@@ -150,6 +157,15 @@ def test_an_unknown_order_is_adopted_cancelled_or_left_by_rule(name, condition, 
     assert rule_for(msgspec.structs.replace(order(), hash=name, condition=condition), BOOKS) is rule
 
 
+def test_what_the_rounding_of_fees_can_make_is_told_apart():
+    few, more = (
+        only(compare(BOOKS, reading(collateral=Balance(Money(95_000_000 + too_much), {}))))
+        for too_much in (ROUNDED_MAX, ROUNDED_MAX + 1)
+    )
+    assert few.is_rounding
+    assert not more.is_rounding
+
+
 # -- the watch, over real sockets -------------------------------------------------------------------------------------
 
 PAID = books(cash_least=Money(100_000_000), cash_most=Money(100_000_000), holdings=(), intents={}, open=frozenset())
@@ -228,6 +244,71 @@ async def test_an_order_of_ours_that_we_closed_is_adopted_so_that_its_fills_are_
         await watched.watch.look()
         assert desk.cancelled == [name]
         assert kinds(venue.advance(NOW)) == ["OrderAccepted"], "the floor's intake makes it a stray"
+
+
+async def test_an_order_that_cannot_be_read_by_itself_does_not_hide_what_differs():
+    async with a_venue() as (desk, venue):
+        intent = an_intent()
+        name = hash_of(venue, intent)
+        desk.answer = lambda body: taken(order_id=name)
+        await venue.place(approved(intent), NOW)
+        desk.unreadable.add(name)
+        watched = Watched(venue)
+        watched.books = msgspec.structs.replace(PAID, intents={name: intent}, open=frozenset([name]))
+        desk.balances[""] = 99_000_000
+        await watched.watch.look()
+        await watched.watch.look()
+        assert only(watched.watch.unexplained).kind is DifferenceKind.CASH
+
+
+async def test_a_cancel_that_is_not_answered_does_not_hide_what_differs():
+    async with a_venue() as (desk, venue):
+        desk.orders["0x" + "ff" * 32] = desk.order("0x" + "ff" * 32)
+        desk.cancel_answer = lambda name: Answer(500, {"error": "away"})
+        desk.balances[""] = 99_000_000
+        watched = Watched(venue)
+        await watched.watch.look()
+        await watched.watch.look()
+        kinds_found = [difference.kind for difference in watched.watch.unexplained]
+        assert kinds_found == [DifferenceKind.CASH, DifferenceKind.FOREIGN_ORDER]
+
+
+async def test_a_floor_that_may_have_been_replaced_cancels_nothing():
+    async with a_venue() as (desk, venue):
+        desk.orders["0x" + "ff" * 32] = desk.order("0x" + "ff" * 32)
+        watch = AccountWatch(venue.client, venue, WindowClock(), lambda: PAID, since=NOW, may_act=lambda: False)
+        assert not await watch.look()
+        assert desk.cancelled == []
+
+
+async def test_the_venue_looks_at_the_chain_before_its_first_word_and_where_its_word_differs():
+    async with a_venue() as (desk, venue):
+        watched = Watched(venue)
+        assert await watched.watch.look()
+        assert desk.refreshed == [("COLLATERAL", "")]
+        assert await watched.watch.look()
+        assert desk.refreshed == [("COLLATERAL", "")], "what agrees is not asked for again"
+        watched.books = msgspec.structs.replace(PAID, holdings=(msgspec.structs.replace(HOLDING, least=Shares(5)),))
+        desk.chain[""] = 99_000_000
+        desk.refreshed.clear()
+        venue.balance_doubted = True
+        await watched.watch.look()
+        await watched.watch.look()
+        kinds_found = {difference.kind for difference in watched.watch.unexplained}
+        assert kinds_found == {DifferenceKind.CASH, DifferenceKind.SHARES}
+        assert desk.refreshed == [("COLLATERAL", ""), ("COLLATERAL", ""), ("CONDITIONAL", UP)]
+
+
+async def test_a_stale_copy_of_the_balance_ends_with_the_look_after_it():
+    """No order is sent while that pauses the floor, so nothing else would have the venue look."""
+    async with a_venue() as (desk, venue):
+        watched = Watched(venue)
+        assert await watched.watch.look()
+        desk.chain[""] = 105_000_000  # redeemed: the books know, the venue's copy does not
+        watched.books = msgspec.structs.replace(PAID, cash_least=Money(105_000_000), cash_most=Money(105_000_000))
+        assert not await watched.watch.look()
+        assert await watched.watch.look()
+        assert watched.watch.unexplained == ()
 
 
 async def test_an_account_that_cannot_be_read_changes_nothing():

@@ -141,6 +141,32 @@ async def test_a_transaction_that_fails_is_tried_again_later_until_it_is_confirm
         assert (at.account.cash, len(settled)) == (CASH, 1)
 
 
+async def test_a_claim_that_goes_on_failing_is_named_for_people_until_it_is_confirmed():
+    async with rehearsal(wallet=DEPOSIT, streams=False) as at:
+        redeemer, _ = a_redeemer(at)
+        give_sets(at, 10)
+        resolve(at, 0)
+        await at.throw("relayer", failing=redeem.FAILS_TOLD)
+        for _round in range(redeem.FAILS_TOLD):
+            assert not redeemer.failing
+            redeemer._not_before.clear()
+            assert await redeemer.look() == 0
+        assert [text.split(":")[0] for text in redeemer.failing.values()] == [
+            f"10.00 pUSD of {at.listing.market.condition_id} could not be claimed {redeem.FAILS_TOLD} times"
+        ]
+        redeemer._not_before.clear()
+        assert await redeemer.look() == 1
+        assert not redeemer.failing
+
+
+async def test_a_floor_that_may_have_been_replaced_claims_nothing():
+    async with rehearsal(wallet=SAFE, streams=False) as at:
+        give_sets(at, 10)
+        resolve(at, UNIT)
+        assert await Redeemer(at.client, at.clock, lambda _: None, may_act=lambda: False).look() == 0
+        assert at.account.cash == CASH - 10 * UNIT
+
+
 async def test_what_has_been_confirmed_is_not_submitted_again_while_it_is_still_listed():
     async with rehearsal(wallet=DEPOSIT, streams=False) as at:
         redeemer, settled = a_redeemer(at, listed_s=0.2)

@@ -445,3 +445,11 @@ async def test_an_order_does_not_hold_up_the_loop():
             await venue.place(approved(an_intent(number)), NOW)
             watching.cancel()
         assert min(stalls) < 0.05, "the quickest of a few: a busy machine stalls everybody"
+
+
+async def test_an_order_is_not_called_unknown_where_its_market_lost_its_tokens():
+    async with a_venue() as (_, venue):
+        unread = msgspec.structs.replace(market(), tokens=None)
+        venue._market_of = lambda name: unread
+        with pytest.raises(VenueUnavailable, match="no token ids"):
+            await venue.account_of(an_intent())
