@@ -62,7 +62,7 @@ def read_parquet(path: Path, columns: list[str]) -> dict[str, list[Any]]:
         import pyarrow  # noqa: PLC0415 - an extra, wanted only by those who import
         from pyarrow import parquet  # noqa: PLC0415
     except ImportError as error:
-        raise BadInput("reading parquet needs pyarrow; pip install 'polybot[importing]'") from error
+        raise BadInput("reading parquet needs pyarrow: `make setup` installs it, or pip install pyarrow") from error
     try:
         table = parquet.read_table(path, columns=columns)
     except (pyarrow.ArrowException, OSError) as error:

@@ -125,7 +125,8 @@ def _orders(books: Books, reading: AccountReading) -> list[Difference]:
         left = order.shares - order.matched
         kind = DifferenceKind.FOREIGN_ORDER if intent is None else DifferenceKind.STRAY_ORDER
         whose = "nobody here placed" if intent is None else f"the books have closed ({intent.id})"
-        text = f"an order for {_money(left)} shares at {_money(order.price)} is open, which {whose}"
+        at = "no known price" if order.price is None else _money(order.price)
+        text = f"an order for {_money(left)} shares at {at} is open, which {whose}"
         name = None if intent is None else intent.id
         found.append(Difference(kind=kind, subject=order.hash, ours=0, theirs=left, text=text, order=name))
     return found

@@ -5,10 +5,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from polybot.domain.errors import BadInput
-from polybot.domain.ids import ConditionId, TokenId
+from polybot.domain.ids import TokenId
 from polybot.domain.units import UNIT, Millis, Money, Shares
 from polybot.venue.polymarket.account_values import PositionSeen
-from polybot.venue.polymarket.wire_units import price_units, size_units
+from polybot.venue.polymarket.wire_units import condition_of, price_units, size_units
 from polybot.venue.polymarket.wire_user import (
     MakerEntry,
     OrderSeen,
@@ -32,10 +32,10 @@ def order_seen(order: "OpenOrder", received: Millis) -> OrderSeen:
     """Raises BadInput for amounts and words nobody has heard of. Nothing is dated later than it was `received`."""
     return OrderSeen(
         hash=name_of(order.id.lower()),
-        condition=ConditionId(str(order.condition_id)),
+        condition=condition_of(str(order.condition_id)),
         token=TokenId(str(order.asset_id)),
         side=side_of(order.side),
-        price=price_units(_text(order.price)),
+        price=price_or_none(_text(order.price)),
         shares=size_units(_text(order.original_size)),
         matched=size_units(_text(order.size_matched)),
         status=plain_status(order.status),
@@ -58,7 +58,7 @@ def trade_seen(trade: "ClobTrade", received: Millis) -> TradeSeen:
     return TradeSeen(
         id=name_of(trade.id),
         phase=phase_of(trade.status),
-        condition=ConditionId(str(trade.condition_id)),
+        condition=condition_of(str(trade.condition_id)),
         taker_order=trade.taker_order_id.lower(),
         token=TokenId(str(trade.asset_id)),
         side=side_of(trade.side),
@@ -73,7 +73,7 @@ def trade_seen(trade: "ClobTrade", received: Millis) -> TradeSeen:
 def position_seen(position: "Position") -> PositionSeen:
     return PositionSeen(
         token=TokenId(str(position.asset_id)),
-        condition=ConditionId(str(position.condition_id)),
+        condition=condition_of(str(position.condition_id)),
         shares=Shares(units_of(position.current_size)),
         outcome=position.outcome_index,
         redeemable=position.redeemable,

@@ -7,10 +7,11 @@ import msgspec
 
 from polybot.domain.errors import BadInput
 from polybot.domain.fees import NO_FEES, FeeSchedule
-from polybot.domain.ids import ConditionId, MarketId, SeriesId, TokenId
+from polybot.domain.ids import MarketId, SeriesId, TokenId
 from polybot.domain.market import UNKNOWN_TERMS, Market
 from polybot.domain.units import UNIT, Millis, Price, Shares
 from polybot.venue.polymarket.wire import UNREADABLE
+from polybot.venue.polymarket.wire_units import condition_of
 
 TOKEN_FIELD = {"v1": "clobTokenIds", "v2": "positionIds"}
 """The version says which field holds the ids, even where both are there (polymarket.md 1.4)."""
@@ -130,7 +131,7 @@ def _market(wire: WireMarket, taker_delay_ms: int, fees_if_unserved: FeeSchedule
         raise BadInput(f"has the outcomes {wire.outcomes[:60]}, not Up and Down in this order")
     return Market(
         id=MarketId(wire.slug),
-        condition_id=ConditionId(wire.condition_id),
+        condition_id=condition_of(wire.condition_id),
         series=SeriesId(f"{asset}-{frame}"),
         asset=asset,
         window_start=_window(wire, frame)[0],
@@ -155,7 +156,7 @@ def _unknown(body: bytes, reason: str, taker_delay_ms: int) -> Market | None:
         return None
     return Market(
         id=MarketId(wire.slug),
-        condition_id=ConditionId(wire.condition_id),
+        condition_id=condition_of(wire.condition_id),
         series=SeriesId(f"{asset}-{frame}"),
         asset=asset,
         window_start=start,

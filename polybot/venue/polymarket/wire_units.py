@@ -3,11 +3,13 @@
 Books repeat the same few thousand strings; a dict that fills itself turns most parses into one look-up.
 """
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import TypeVar
 
 from polybot.domain.errors import BadInput
+from polybot.domain.ids import ConditionId
 from polybot.domain.units import DECIMALS, UNIT, Millis, Price, Shares, parse_units
 
 TEXT_MAX = 32
@@ -21,6 +23,7 @@ TIME_MIN = 10**12
 TIME_MAX = 10**13
 """September 2001 to November 2286 in milliseconds: seconds or nanoseconds passed as milliseconds fall outside."""
 REFERENCE_MAX = Decimal(10**9)
+NEW_CONDITION = re.compile(r"0x0[12][0-9a-f]{60}")
 
 
 Value = TypeVar("Value")
@@ -99,3 +102,13 @@ def _units(text: str) -> int:
             scale: int = SCALES[len(fraction)]
             return int(whole + fraction) * scale
     return parse_units(text)
+
+
+def condition_of(text: str) -> ConditionId:
+    """A condition's id in the one form by which the CLOB can be asked: lower case, and 32 bytes long.
+
+    Those of the new protocol are served with 31 bytes at times, and a zero byte fills them up (polymarket.md 1.4); so
+    does the official client.
+    """
+    plain = text.lower()
+    return ConditionId(f"{plain}00" if NEW_CONDITION.fullmatch(plain) else plain)

@@ -13,7 +13,7 @@ from polybot.domain.ids import ConditionId, TokenId
 from polybot.domain.market import Side
 from polybot.domain.units import Millis, Price, Shares
 from polybot.venue.polymarket.wire import FRAME_MAX, PONG, UNREADABLE, Pong, Undecodable, excerpt
-from polybot.venue.polymarket.wire_units import price_units, size_units
+from polybot.venue.polymarket.wire_units import condition_of, price_units, size_units
 
 SECONDS_DIGITS = 10
 NAME = re.compile(r"[!-~]{1,128}")
@@ -46,7 +46,7 @@ class OrderSeen(msgspec.Struct, frozen=True, kw_only=True):
     condition: ConditionId
     token: TokenId
     side: Side
-    price: Price
+    price: Price | None
     shares: Shares
     matched: Shares
     status: str
@@ -178,10 +178,10 @@ def _order(message: OrderMessage, received: Millis) -> OrderSeen:
         status = "CANCELED"
     return OrderSeen(
         hash=name_of(message.id.lower()),
-        condition=ConditionId(message.market),
+        condition=condition_of(message.market),
         token=TokenId(message.asset_id),
         side=side_of(message.side),
-        price=price_units(message.price),
+        price=price_or_none(message.price),
         shares=size_units(message.original_size),
         matched=size_units(message.size_matched or "0"),
         status=status or "LIVE",
@@ -203,7 +203,7 @@ def _trade(message: TradeMessage, received: Millis) -> TradeSeen:
     return TradeSeen(
         id=name_of(message.id),
         phase=phase_of(message.status),
-        condition=ConditionId(message.market),
+        condition=condition_of(message.market),
         taker_order=message.taker_order_id.lower(),
         token=TokenId(message.asset_id),
         side=side_of(message.side),
@@ -257,7 +257,8 @@ def side_of(text: str) -> Side:
 
 
 def price_or_none(text: str) -> Price | None:
-    """A taker's price over several makers may be an average with any number of decimals: then it is none."""
+    """A taker's price over several makers may be an average with any number of decimals, and a market order's is left
+    out at times: then it is none."""
     try:
         return price_units(text)
     except BadInput:
