@@ -25,10 +25,12 @@ from polybot.exchange.server import Server, create_app, serve
 from polybot.exchange.surroundings import Surroundings
 from polybot.exchange.timetable import plan_series
 from polybot.exchange.wallets import wallet_of
+from polybot.live_account import opened_account
 from polybot.live_settings import ACKNOWLEDGEMENT
 from polybot.runs import journal_path
 from polybot.settings import Settings, load_settings
 from polybot.storage.journal import Journal
+from polybot.venue.base import VenueUnavailable
 from tests.cli.test_verbs import ROOT
 from tests.exchange.tapes import PRESENT_START, plain_windows
 from tests.exchange.trading import KEY_OF_ALICE, SIGNER
@@ -117,7 +119,7 @@ async def test_everything_that_is_wrong_is_found_at_once_and_each_has_its_remedy
     )
     findings = await preflight(broken)
     wanted = {"live settings", "kill switch", "disk", "database", "redis", "geoblock", "wallet", "standing"}
-    wanted |= {"balance", "allowances", "windows", "books"}
+    wanted |= {"balance", "allowances", "claims", "windows", "books"}
     assert failures(findings) == wanted
     assert all(finding.remedy for finding in findings if finding.mark is Mark.FAIL)
     assert "the-password" not in str(findings)
@@ -158,6 +160,28 @@ async def test_a_key_that_pays_for_itself_has_to_have_pol_before_it_begins_and_m
     with pytest.raises(NotReady, match=r"0\.10 POL: send it 1 POL or more"):
         require_passed(findings)
     require_passed(findings, goes_on=True)
+
+
+async def test_a_wallet_whose_wins_nobody_may_claim_is_kept_from_beginning_and_may_be_mended_later(venue: Venue):
+    assert by_check(await preflight(venue.settings()))["claims"].mark is Mark.PASS
+    venue.exchange.engine.account(WALLET).approved = False
+    findings = await preflight(venue.settings())
+    assert "setup_trading_approvals" in by_check(findings)["claims"].remedy
+    with pytest.raises(NotReady, match="claims"):
+        require_passed(findings)
+    require_passed([finding for finding in findings if finding.check != "allowances"], goes_on=True)
+
+
+async def test_a_node_that_does_not_answer_keeps_no_relayed_wallet_out(venue: Venue):
+    async with opened_account(venue.settings(), FastClock(start=venue.exchange.now())) as client:
+
+        async def away() -> bool:
+            raise VenueUnavailable("no answer")
+
+        client.may_claim = away  # type: ignore[method-assign]
+        findings = await preflight(venue.settings(), client=client)
+    assert by_check(findings)["claims"].mark is Mark.SKIPPED
+    require_passed(findings)
 
 
 def test_missing_reference_prices_are_told_and_keep_nobody_out():

@@ -26,8 +26,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 WATCHED = frozenset(("windows", "books", "prices"))
 """What a running floor looks at all the time; it trades on nothing that is not there, and goes on without."""
 
-SENT_LATER = frozenset(("gas",))
-"""What settling winnings needs and trading does not: it may be sent to the wallet while the floor runs."""
+SENT_LATER = frozenset(("gas", "claims"))
+"""What settling winnings needs and trading does not: the wallet may be given it while the floor runs."""
 
 NOT_NEEDED = frozenset(("prices",))
 """No strategy that ships asks for a reference price, and the keyless source of them is to be removed some day."""

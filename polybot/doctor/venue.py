@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from polybot.clock import Clock
@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 TROUBLE = (VenueUnavailable, VenueBusy)
 OFFSET_MS_MAX = 2_000
 """The venue's answer has whole seconds; requests are signed with ours."""
-ACCOUNT_CHECKS = ("gas", "standing", "balance", "allowances", "open orders")
+ACCOUNT_CHECKS = ("gas", "claims", "standing", "balance", "allowances", "open orders")
 WALLETS = {0: "the key itself (EOA)", 1: "a proxy wallet", 2: "a Safe", 3: "a deposit wallet"}
 POL = 10**18
 """Wei in one."""
 POL_MIN = POL
 """Some thirty settlements of 300,000 gas at 100 gwei."""
 UNREACHABLE = "is this machine online, and POLYBOT_EXCHANGE (if set) right and running?"
+APPROVE = (
+    "trade once by hand on polymarket.com, which gives the approvals; or call setup_trading_approvals() of the "
+    "official client"
+)
 NODE_UNREACHABLE = f"{UNREACHABLE} Where the public node is at fault, name one of your own: POLYBOT_RPC_URL"
 
 
@@ -78,6 +82,7 @@ async def examine_account(settings: Settings, clock: Clock, client: "AccountClie
                 _api_key(settings, opened),
                 _wallet(settings, opened),
                 await _gas(opened),
+                await _claims(opened),
                 *await _state(settings, opened),
             ]
     except PolybotError as error:
@@ -141,7 +146,20 @@ async def _gas(client: "AccountClient") -> Finding:
     return passed("gas", told)
 
 
+async def _claims(client: "AccountClient") -> Finding:
+    """A node that does not answer keeps nobody out: what cannot be claimed is not lost, and told while it lasts."""
+    try:
+        may_claim = await client.may_claim()
+    except TROUBLE as error:
+        return skipped("claims", f"whether winnings can be claimed was not to be read from the chain: {error}")
+    if not may_claim:
+        return failed("claims", "the venue's adapter may not take this wallet's shares to pay for them", APPROVE)
+    return passed("claims", "the venue's adapter may take shares, and pay for them")
+
+
 async def _state(settings: Settings, client: "AccountClient") -> list[Finding]:
+    with suppress(*TROUBLE):  # the venue answers from a copy of the chain, and what was mended is to be seen
+        await client.refresh_collateral()
     answers = await asyncio.gather(
         _standing(client), _balance(settings, client), _allowances(settings, client), _orders(client)
     )
@@ -177,11 +195,10 @@ async def _allowances(settings: Settings, client: "AccountClient") -> Finding:
     except TROUBLE as error:
         return failed("allowances", f"no answer: {error}", UNREACHABLE)
     short = sorted(spender for spender, allowed in allowances.items() if Money(allowed) < settings.capital_money)
-    remedy = "trade once by hand on polymarket.com, which approves the exchanges; or call setup_trading_approvals()"
     if not allowances:
-        return failed("allowances", "the venue names no contract that may take our pUSD", remedy)
+        return failed("allowances", "the venue names no contract that may take our pUSD", APPROVE)
     if short:
-        return failed("allowances", f"these contracts may not take our pUSD: {', '.join(short)}", remedy)
+        return failed("allowances", f"these contracts may not take our pUSD: {', '.join(short)}", APPROVE)
     return passed("allowances", f"{len(allowances)} of the venue's contracts may take our pUSD")
 
 

@@ -292,6 +292,22 @@ class AccountClient:
             text = f"{self.wallet.address} has too little POL to pay for its gas: send it some ({error.text})"
             raise VenueRejected(error.status, text) from error
 
+    async def may_claim(self) -> bool:
+        """Whether the venue's adapter may take this wallet's shares to turn them into pUSD (polymarket.md 6.9), as the
+        chain has it. Raises VenueUnavailable, VenueBusy."""
+        config = cast(Any, self._config)
+        asked = relayer_calls.erc1155_is_approved_for_all_call(
+            token_address=config.conditional_tokens,
+            owner=cast(Any, self.wallet.address),
+            operator=config.collateral_adapter,
+        )
+        async with reading():
+            told = await self._client._ctx.rpc.eth_call(to=str(asked.to), data=asked.data)
+        try:
+            return int(told, 16) == 1
+        except ValueError as error:
+            raise VenueUnavailable(f"the chain tells {told!r} for an approval") from error
+
     async def pol(self) -> int:
         """What an EOA can pay for gas, in wei. Raises VenueUnavailable, VenueBusy."""
         async with reading():

@@ -33,12 +33,13 @@ PARTS: Mapping[str, str] = {
     "polymarket.environments:_create_environment": "name config",
     "polymarket.environments:_EnvironmentConfig": (
         "clob_url clob_user_ws_url gamma_url data_url relayer_url rpc_url relayer_poll_frequency_ms chain_id "
-        "standard_exchange exchange_v3 collateral_adapter collateral_token protocol_v2_router"
+        "standard_exchange exchange_v3 collateral_adapter collateral_token conditional_tokens protocol_v2_router"
     ),
     "polymarket._internal.context:AsyncSecureClientContext": (
         "signer credentials wallet wallet_type signer_type secure_clob environment_config rpc"
     ),
     "polymarket._internal.eoa.rpc:JsonRpcClient._call": "method params",
+    "polymarket._internal.eoa.rpc:JsonRpcClient.eth_call": "to data",
     "polymarket._internal.actions.account:build_update_balance_allowance_request": "asset_type signature_type",
     "polymarket.clients._transport:AsyncTransport.get_bytes": "path params",
     "polymarket._internal.actions.orders.types:UnsignedOrder": (
@@ -53,6 +54,7 @@ PARTS: Mapping[str, str] = {
     "polymarket._internal.wallet:signature_type_for": "wallet_type",
     "polymarket._internal.wallet:wrap_deposit_wallet_signature": "signer signer_type signature",
     "polymarket._internal.protocol:is_v2_position_id": "asset_id",
+    "polymarket._internal.actions.relayer.calls:erc1155_is_approved_for_all_call": "token_address owner operator",
     "polymarket._internal.actions.relayer.calls:ctf_redeem_positions_call": "ctf collateral condition_id",
     "polymarket._internal.actions.relayer.calls:redeem_v2_call": "router condition_id outcome_index amount",
     "polymarket._internal.actions.relayer.calls:merge_positions_call": "target collateral condition_id amount",
