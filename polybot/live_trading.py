@@ -7,6 +7,7 @@ not beat, the venue said stop) shuts the floor's fence at once and is a pause in
 
 import asyncio
 import random
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 
@@ -17,7 +18,7 @@ from polybot.clock import Clock
 from polybot.doctor import preflight
 from polybot.doctor.findings import require_passed
 from polybot.domain.events import Journaled, MarketSettled, Severity, TradingPaused, TradingResumed
-from polybot.domain.ids import ConditionId, FillId, MarketId
+from polybot.domain.ids import MarketId
 from polybot.domain.market import Market
 from polybot.domain.order import OrderIntent, Working
 from polybot.domain.units import UNIT, Millis, format_units
@@ -29,7 +30,7 @@ from polybot.live_books import books_of, stuck_fills, wallet_moves, wallet_opene
 from polybot.live_clerk import AccountClerk
 from polybot.recovery import Recovered
 from polybot.settings import Settings
-from polybot.venue.polymarket.account_settlement import ClaimKind, Settled
+from polybot.venue.polymarket.account_settlement import Settled
 from polybot.venue.polymarket.live import cancel_all_of
 from polybot.venue.polymarket.live_account import LiveAccount
 from polybot.venue.polymarket.order_errors import Treatment
@@ -42,6 +43,7 @@ FIRST_LOOK_S_MAX = 60.0
 CANCEL_AGAIN_S = 0.5
 """Whoever asked for it waits half a minute at most (cli/stop.py)."""
 DEPOSIT = "deposit it, and book that with `polybot account accept`"
+STUCK = "is neither confirmed nor failed after half an hour: look it up; its window waits for it"
 CLAIM = "it is tried on; claim it on polymarket.com, where the wallet's approvals are given, too"
 ASK = " (`polybot account` shows it, and can book what was moved by hand)"
 FRESH_S = ARRIVED_S / 3
@@ -62,8 +64,7 @@ class LiveTrading:
         self._troubles: tuple[str, ...] = (NOT_LOOKED,)
         self._settled: list[Settled] = []
         self._arrivals = Arrivals()
-        self._stuck: set[FillId] = set()
-        self._unclaimed: set[tuple[ClaimKind, ConditionId]] = set()
+        self._told: dict[str, set[str]] = {}
 
     async def open(self, stack: AsyncExitStack) -> PolymarketVenue:
         """The account, opened, examined (`polybot doctor`) and looked at once.
@@ -166,8 +167,8 @@ class LiveTrading:
                 severity = Severity.CRITICAL if notice.treatment is Treatment.STOP else Severity.WARNING
                 await house.dispatcher.note(severity, "venue", notice.text)
             await self._journal_wallet(house)
-            await self._tell_stuck(house)
-            await self._tell_unclaimed(house)
+            await self._tell_new(house, Severity.WARNING, "venue", self._stuck())
+            await self._tell_new(house, Severity.ERROR, "settlement", self._unclaimed())
             await asyncio.sleep(LOOK_S)
 
     async def _pause_or_resume(self, house: House) -> None:
@@ -202,20 +203,19 @@ class LiveTrading:
             await house.dispatcher.commit([came])
             watch.want()
 
-    async def _tell_stuck(self, house: House) -> None:
-        """Once each, and again after a restart."""
-        stuck = {fill.fill: fill for fill in stuck_fills(house.room, self._clock.now_ms())}
-        news, self._stuck = stuck.keys() - self._stuck, set(stuck)
+    async def _tell_new(self, house: House, severity: Severity, component: str, found: Mapping[str, str]) -> None:
+        """What was not there at the last look, by its name: once each, and again after a restart."""
+        news, self._told[component] = found.keys() - self._told.get(component, set()), set(found)
         for name in sorted(news):
-            text = f"{name} of {stuck[name].market} is neither confirmed nor failed after half an hour"
-            await house.dispatcher.note(Severity.WARNING, "venue", f"{text}: look it up; its window waits for it")
+            await house.dispatcher.note(severity, component, found[name])
 
-    async def _tell_unclaimed(self, house: House) -> None:
-        """The desks reckon with what was won, and the wallet does not have it: once each, and again after a restart."""
-        failing = self._opened.redeemer.failing
-        news, self._unclaimed = failing.keys() - self._unclaimed, set(failing)
-        for claim in sorted(news):
-            await house.dispatcher.note(Severity.ERROR, "settlement", f"{failing[claim]} ({CLAIM})")
+    def _stuck(self) -> dict[str, str]:
+        stuck = stuck_fills(self._room, self._clock.now_ms())
+        return {fill.fill: f"{fill.fill} of {fill.market} {STUCK}" for fill in stuck}
+
+    def _unclaimed(self) -> dict[str, str]:
+        """The desks reckon with what was won, and the wallet does not have it."""
+        return {name: f"{text} ({CLAIM})" for name, text in self._opened.redeemer.failing().items()}
 
     async def _settle(self) -> None:
         """Redeeming begins once the wallet is measured, and late enough that nothing is listed any more that a former

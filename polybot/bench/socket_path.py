@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -52,6 +52,11 @@ class Slice(msgspec.Struct, kw_only=True):
     stolen: float = 0.0
 
 
+def decisions(slices: Iterable[Slice]) -> Counter[int]:
+    """Of all of them together."""
+    return sum((one.to_decision for one in slices), Counter())
+
+
 class SocketRun(msgspec.Struct, kw_only=True):
     """Microseconds in steps of ten, from the sending of a frame: to the floor's books, and to each agent's decision."""
 
@@ -68,7 +73,7 @@ class SocketRun(msgspec.Struct, kw_only=True):
 
     @property
     def to_decision(self) -> Counter[int]:
-        return sum((one.to_decision for one in self.slices), Counter())
+        return decisions(self.slices)
 
     @property
     def quiet(self) -> list[Slice]:

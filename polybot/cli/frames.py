@@ -2,7 +2,6 @@
 
 import shutil
 import tempfile
-from collections import Counter
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -13,7 +12,7 @@ import uvloop
 from polybot.bench.frames import FramesRun, recorded_frames, run_frames, shipped_frames
 from polybot.bench.machine import this_machine
 from polybot.bench.soak_watch import percentile
-from polybot.bench.socket_path import QUIET, SLICE_S, SocketRun, run_socket
+from polybot.bench.socket_path import QUIET, SLICE_S, SocketRun, decisions, run_socket
 from polybot.cli.process import let_the_loop_go_first
 from polybot.settings import load_settings
 
@@ -69,7 +68,7 @@ def socket_lines(run: SocketRun) -> list[str]:
     per_second, worst = run.frames / max(run.seconds, 1e-9), max(run.to_decision, default=0)
     slices = sorted(percentile(one.to_decision, 0.99) for one in run.slices)
     stolen = sorted(one.stolen for one in run.slices)
-    quiet = sum((one.to_decision for one in run.quiet), Counter[int]())
+    quiet = percentile(decisions(run.quiet), 0.99)
     computing_us = 1e6 * run.cpu_s / max(run.frames, 1)
     return [
         f"socket: {per_second:,.0f} frames a second for {run.seconds:.0f} s, {run.orders} orders",
@@ -77,7 +76,7 @@ def socket_lines(run: SocketRun) -> list[str]:
         f"  from sending to a decision, us: {decision}, worst {worst:,} (goal 99% 2,000)",
         f"  {SLICE_S:g} s at a time: 99.0% {slices[0]:,} to {slices[-1]:,}, median {median(slices):,.0f}",
         f"  the host took {stolen[0]:.1%} to {stolen[-1]:.1%} of this machine's time",
-        f"  where it took under {QUIET:.0%}, {len(run.quiet)} of {len(slices)}: 99.0% {percentile(quiet, 0.99):,}",
+        f"  where it took under {QUIET:.0%}, {len(run.quiet)} of {len(slices)}: 99.0% {quiet:,}",
         f"  {run.to_decision.total():,} decisions timed; {computing_us:,.0f} us of computing a frame",
         f"  longest stall of the loop {run.stall_ms:.1f} ms, our own computing in it {run.ours_ms:.1f} (goal 50)",
     ]

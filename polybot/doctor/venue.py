@@ -1,7 +1,7 @@
 """What there is to examine at the venue: its clock and ours, whether it lets us trade, and our account there."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -158,12 +158,19 @@ async def _claims(client: "AccountClient") -> Finding:
 
 
 async def _state(settings: Settings, client: "AccountClient") -> list[Finding]:
-    with suppress(*TROUBLE):  # the venue answers from a copy of the chain, and what was mended is to be seen
+    standing, funds, orders = await asyncio.gather(_standing(client), _funds(settings, client), _orders(client))
+    return [standing, *funds, orders]
+
+
+async def _funds(settings: Settings, client: "AccountClient") -> list[Finding]:
+    """Balance and allowances are one answer of the venue."""
+    with suppress(*TROUBLE):  # it answers from a copy of the chain, and what was mended is to be seen
         await client.refresh_collateral()
-    answers = await asyncio.gather(
-        _standing(client), _balance(settings, client), _allowances(settings, client), _orders(client)
-    )
-    return list(answers)
+    try:
+        told = await client.collateral()
+    except TROUBLE as error:
+        return [failed(check, f"no answer: {error}", UNREACHABLE) for check in ("balance", "allowances")]
+    return [_balance(settings, told.balance), _allowances(settings, told.allowances)]
 
 
 async def _standing(client: "AccountClient") -> Finding:
@@ -176,12 +183,8 @@ async def _standing(client: "AccountClient") -> Finding:
     return passed("standing", "the venue takes orders of this wallet")
 
 
-async def _balance(settings: Settings, client: "AccountClient") -> Finding:
+def _balance(settings: Settings, balance: Money) -> Finding:
     """At the first start all of the capital has to be there; later some of it is in positions, or lost."""
-    try:
-        balance = (await client.collateral()).balance
-    except TROUBLE as error:
-        return failed("balance", f"no answer: {error}", UNREACHABLE)
     capital = settings.capital_money
     told = f"{dollars(balance)} of pUSD; the floor trades {dollars(capital)}"
     if is_first_start(settings) and balance < capital:
@@ -189,11 +192,7 @@ async def _balance(settings: Settings, client: "AccountClient") -> Finding:
     return passed("balance", told)
 
 
-async def _allowances(settings: Settings, client: "AccountClient") -> Finding:
-    try:
-        allowances = (await client.collateral()).allowances
-    except TROUBLE as error:
-        return failed("allowances", f"no answer: {error}", UNREACHABLE)
+def _allowances(settings: Settings, allowances: Mapping[str, int]) -> Finding:
     short = sorted(spender for spender, allowed in allowances.items() if Money(allowed) < settings.capital_money)
     if not allowances:
         return failed("allowances", "the venue names no contract that may take our pUSD", APPROVE)

@@ -74,7 +74,7 @@ def plan(pool: Pool, order: Order, fees: FeeSchedule) -> Plan:
         price, step = own_price(order.outcome, up_price), share_step(up_price)
         most = wanted - total if money is None else (money - cost) * UNIT // price
         crowd_step = step if money is None else 1  # money buys shares down to their last decimal, as on chain
-        bite = _bite(list(other.levels[up_price].offers()), up_price, most - most % crowd_step, step, crowd_step)
+        bite = _bite(list(other.levels[up_price].offers()), up_price, most, step, crowd_step)
         if bite.shares:
             bites.append(bite)
             total += bite.shares
@@ -89,14 +89,12 @@ def _bite(offers: list[tuple[Resting | None, Shares]], price: Price, most: int, 
     crowd's may be of any size: less than a step of it stays."""
     crowd, makers, left = 0, [], most
     for maker, offered in offers:
+        part = min(left, offered)
+        part -= part % (crowd_step if maker is None else step)
         if maker is None:
-            part = min(left, offered - offered % crowd_step)
             crowd += part
-        else:
-            part = min(left, offered)
-            part -= part % step
-            if part:
-                makers.append((maker, Shares(part)))
+        elif part:
+            makers.append((maker, Shares(part)))
         left -= part
         if not left:
             break

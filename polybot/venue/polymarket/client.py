@@ -303,19 +303,13 @@ class AccountClient:
         )
         async with reading():
             told = await self._client._ctx.rpc.eth_call(to=str(asked.to), data=asked.data)
-        try:
-            return int(told, 16) == 1
-        except ValueError as error:
-            raise VenueUnavailable(f"the chain tells {told!r} for an approval") from error
+        return _number(told, "an approval") == 1
 
     async def pol(self) -> int:
         """What an EOA can pay for gas, in wei. Raises VenueUnavailable, VenueBusy."""
         async with reading():
             told = await self._client._ctx.rpc._call("eth_getBalance", [self.wallet.address, "latest"])
-        try:
-            return int(str(told), 16)
-        except ValueError as error:
-            raise VenueUnavailable(f"the chain tells {told!r} for a balance") from error
+        return _number(told, "a balance")
 
     async def _transact(self, calls: Sequence[Any], purpose: str) -> str:
         async with asking():
@@ -354,6 +348,14 @@ def _require_in_order(batch: Sequence[Signed], answers: Sequence[OrderResponse])
 
 
 # -- answers and listings ---------------------------------------------------------------------------------------------
+
+
+def _number(told: object, what: str) -> int:
+    """Raises VenueUnavailable for what is none."""
+    try:
+        return int(str(told), 16)
+    except ValueError as error:
+        raise VenueUnavailable(f"the chain tells {told!r} for {what}") from error
 
 
 def _kind(token: TokenId) -> Any:

@@ -58,6 +58,13 @@ class _Done(msgspec.Struct, frozen=True):
     worth: Money
 
 
+class _Failed(msgspec.Struct, frozen=True):
+    """How often a claim has failed in a row, and why the last time."""
+
+    count: int
+    why: str
+
+
 class Redeemer:
     """Run `run()` as a task. `settled` is called with every confirmed transaction: journal it, compare by it.
 
@@ -82,12 +89,22 @@ class Redeemer:
         self._submits = Bucket(SUBMITS_PER_S, SUBMITS_BURST)
         self._done: dict[ConditionId, _Done] = {}
         self._not_before: dict[tuple[ClaimKind, ConditionId], float] = {}
-        self._failures: dict[tuple[ClaimKind, ConditionId], int] = {}
+        self._failures: dict[tuple[ClaimKind, ConditionId], _Failed] = {}
         self._wanted = asyncio.Event()
-        self.failing: dict[tuple[ClaimKind, ConditionId], str] = {}
-        """What has failed FAILS_TOLD times in a row and more, and why: for people."""
         self.plan = SettlementPlan()
         """As last read: dust and losers among it, for people."""
+
+    def failing(self) -> dict[str, str]:
+        """What is to be had and has failed FAILS_TOLD times in a row or more, in words for people, by its name."""
+        told = {}
+        for claim in self.plan.claims:
+            failed = self._failures.get(_key(claim))
+            if failed is not None and failed.count >= FAILS_TOLD:
+                what = f"{format_units(claim.worth)} pUSD of {claim.condition}"
+                told[f"{claim.kind} {claim.condition}"] = (
+                    f"{what} could not be claimed {failed.count} times: {failed.why}"
+                )
+        return told
 
     def want(self) -> None:
         """Look soon: a market has been settled."""
@@ -115,10 +132,9 @@ class Redeemer:
             return 0
         self.plan = plan_settlement(positions)
         self._forget_done()
-        self.failing = {key: self.failing[key] for key in map(_key, self.plan.claims) if key in self.failing}
         ready = [claim for claim in self.plan.claims if self._is_ready(claim)]
-        whole = [claim for claim in ready if not self._failures.get(_key(claim))]
-        failed = [claim for claim in ready if self._failures.get(_key(claim))]
+        whole = [claim for claim in ready if _key(claim) not in self._failures]
+        failed = [claim for claim in ready if _key(claim) in self._failures]
         confirmed = 0
         one_by_one = batches(failed, 1)  # one that fails must not hold up the others
         for batch in (*batches(whole, self._at_once), *one_by_one):
@@ -155,7 +171,6 @@ class Redeemer:
         for claim in batch:
             self._done[claim.condition] = _Done(self._clock.monotonic(), claim.kind, claim.worth)
             self._failures.pop(_key(claim), None)
-            self.failing.pop(_key(claim), None)
         logger.bind(action="settlement").info("settled {} pUSD of {} markets: {}", worth, len(batch), transaction)
         self._settled(Settled(at=self._clock.now_ms(), transaction=transaction, claims=batch))
         return True
@@ -163,12 +178,10 @@ class Redeemer:
     def _failed(self, batch: tuple[Claim, ...], why: str) -> None:
         for claim in batch:
             key = _key(claim)
-            count = self._failures[key] = self._failures.get(key, 0) + 1
-            wait_s = min(AGAIN_S_FIRST * 2 ** min(count - 1, 10), AGAIN_S_MAX)
+            before = self._failures[key].count if key in self._failures else 0
+            self._failures[key] = _Failed(before + 1, why)
+            wait_s = min(AGAIN_S_FIRST * 2 ** min(before, 10), AGAIN_S_MAX)
             self._not_before[key] = self._clock.monotonic() + wait_s
-            if count >= FAILS_TOLD:
-                worth = format_units(claim.worth)
-                self.failing[key] = f"{worth} pUSD of {claim.condition} could not be claimed {count} times: {why}"
         logger.bind(action="settlement").warning("a settlement of {} markets failed: {}", len(batch), why)
 
     def _calls(self, batch: tuple[Claim, ...]) -> list[Any]:

@@ -23,7 +23,14 @@ from polybot.domain.events import (
 from polybot.domain.ids import ConditionId, MarketId, TokenId
 from polybot.domain.market import Market, Outcome, Side
 from polybot.domain.units import UNIT, Millis, Price, Shares
-from polybot.venue.polymarket.wire_units import Remembered, millis, price_units, size_units, top_units
+from polybot.venue.polymarket.wire_units import (
+    Remembered,
+    condition_of,
+    millis,
+    price_units,
+    size_units,
+    top_units,
+)
 
 EXCERPT_MAX = 200
 FRAME_MAX = 16 << 20
@@ -277,7 +284,7 @@ class MarketDecoder:
                 return Ignored("best_bid_ask")
             case NewMarketMessage():
                 tokens = tuple(TokenId(token) for token in message.assets_ids)
-                return MarketAnnounced(slug=message.slug, condition_id=ConditionId(message.market), tokens=tokens)
+                return MarketAnnounced(slug=message.slug, condition_id=condition_of(message.market), tokens=tokens)
             case ResolvedMessage():
                 market, winner = self.tokens.find(message.winning_asset_id)
                 payout_up = Price(UNIT if winner is Outcome.UP else 0)

@@ -81,8 +81,8 @@ class Ledger:
 
     def _move(self, fill: FillMatched, sign: int) -> None:
         buys = fill.side is Side.BUY
-        money = -notional_floor(fill.price, fill.shares) if buys else notional_floor(fill.price, fill.shares)
-        self.cash += sign * (money - fill.fee)
+        notional = notional_floor(fill.price, fill.shares)
+        self.cash += sign * ((-notional if buys else notional) - fill.fee)
         self.shares[fill.outcome] += sign * (fill.shares if buys else -fill.shares)
 
     def of(self, kind: type[Fact]) -> list[Fact]:

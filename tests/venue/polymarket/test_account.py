@@ -7,6 +7,7 @@ import pytest
 
 from polybot.domain.events import FillMatched
 from polybot.domain.ids import ConditionId, MarketId
+from polybot.domain.order import OrderIntent
 from polybot.domain.units import Money, Shares
 from polybot.venue.base import VenueUnavailable
 from polybot.venue.polymarket import permission
@@ -29,7 +30,8 @@ from polybot.venue.polymarket.account_values import (
 )
 from polybot.venue.polymarket.geoblock import Geoblock, ask_geoblock
 from polybot.venue.polymarket.standing import Standing
-from tests.venue.polymarket.desk import Answer, a_desk, a_venue, hosts, taken
+from polybot.venue.polymarket.venue import PolymarketVenue
+from tests.venue.polymarket.desk import Answer, Desk, a_desk, a_venue, hosts, taken
 from tests.venue.polymarket.liar import WindowClock
 from tests.venue.polymarket.orders import CONDITION, NOW, TOKENS, an_intent, approved
 from tests.venue.polymarket.test_order_replies import entry, order, trade
@@ -37,6 +39,7 @@ from tests.venue.polymarket.test_venue_orders import hash_of, kinds
 
 UP = TOKENS[0]
 OURS = "0x" + "aa" * 32
+NOBODYS = "0x" + "ff" * 32
 HOLDING = Holding(market=MarketId("m"), token=UP, least=Shares(0), most=Shares(10_000_000))
 BOOKS = Books(
     cash_least=Money(90_000_000),
@@ -179,6 +182,15 @@ class Watched:
         self.watch = AccountWatch(venue.client, venue, WindowClock(), lambda: self.books, since=NOW)
 
 
+async def placed(desk: Desk, venue: PolymarketVenue) -> tuple[OrderIntent, str]:
+    """An order of ours that the venue took, and its hash."""
+    intent = an_intent()
+    name = hash_of(venue, intent)
+    desk.answer = lambda body: taken(order_id=name)
+    await venue.place(approved(intent), NOW)
+    return intent, name
+
+
 async def test_an_account_that_agrees_is_fine_and_says_when_it_was_read():
     async with a_venue() as (_, venue):
         watched = Watched(venue)
@@ -202,10 +214,7 @@ async def test_a_difference_is_unexplained_at_its_second_sight_and_gone_when_it_
 
 async def test_a_fill_that_the_channel_never_told_is_booked():
     async with a_venue() as (desk, venue):
-        intent = an_intent()
-        name = hash_of(venue, intent)
-        desk.answer = lambda body: taken(order_id=name)
-        await venue.place(approved(intent), NOW)
+        intent, name = await placed(desk, venue)
         venue.advance(NOW)
         desk.orders[name] = desk.order(name, "MATCHED", "10")
         desk.trades = [desk.trade(name)]
@@ -219,17 +228,15 @@ async def test_a_fill_that_the_channel_never_told_is_booked():
 
 async def test_an_order_of_a_lost_run_in_our_market_is_cancelled_and_said():
     async with a_venue() as (desk, venue):
-        name = "0x" + "ff" * 32
-        desk.orders[name] = desk.order(name)
+        desk.orders[NOBODYS] = desk.order(NOBODYS)
         assert not await Watched(venue).watch.look()
-        assert desk.cancelled == [name]
-        assert name in venue.standing.drain()[0].text
+        assert desk.cancelled == [NOBODYS]
+        assert NOBODYS in venue.standing.drain()[0].text
 
 
 async def test_an_order_of_somebody_elses_market_is_left():
     async with a_venue() as (desk, venue):
-        name = "0x" + "ff" * 32
-        desk.orders[name] = desk.order(name, market="0x" + "99" * 32)
+        desk.orders[NOBODYS] = desk.order(NOBODYS, market="0x" + "99" * 32)
         await Watched(venue).watch.look()
         assert desk.cancelled == []
 
@@ -248,10 +255,7 @@ async def test_an_order_of_ours_that_we_closed_is_adopted_so_that_its_fills_are_
 
 async def test_an_order_that_cannot_be_read_by_itself_does_not_hide_what_differs():
     async with a_venue() as (desk, venue):
-        intent = an_intent()
-        name = hash_of(venue, intent)
-        desk.answer = lambda body: taken(order_id=name)
-        await venue.place(approved(intent), NOW)
+        intent, name = await placed(desk, venue)
         desk.unreadable.add(name)
         watched = Watched(venue)
         watched.books = msgspec.structs.replace(PAID, intents={name: intent}, open=frozenset([name]))
@@ -263,7 +267,7 @@ async def test_an_order_that_cannot_be_read_by_itself_does_not_hide_what_differs
 
 async def test_a_cancel_that_is_not_answered_does_not_hide_what_differs():
     async with a_venue() as (desk, venue):
-        desk.orders["0x" + "ff" * 32] = desk.order("0x" + "ff" * 32)
+        desk.orders[NOBODYS] = desk.order(NOBODYS)
         desk.cancel_answer = lambda name: Answer(500, {"error": "away"})
         desk.balances[""] = 99_000_000
         watched = Watched(venue)
@@ -275,7 +279,7 @@ async def test_a_cancel_that_is_not_answered_does_not_hide_what_differs():
 
 async def test_a_floor_that_may_have_been_replaced_cancels_nothing():
     async with a_venue() as (desk, venue):
-        desk.orders["0x" + "ff" * 32] = desk.order("0x" + "ff" * 32)
+        desk.orders[NOBODYS] = desk.order(NOBODYS)
         watch = AccountWatch(venue.client, venue, WindowClock(), lambda: PAID, since=NOW, may_act=lambda: False)
         assert not await watch.look()
         assert desk.cancelled == []

@@ -101,7 +101,7 @@ async def test_an_eoa_without_pol_is_told_what_it_lacks_is_not_asked_again_at_on
         assert await redeemer.look() == 0
         (wait_s,) = redeemer._not_before.values()
         assert wait_s > at.clock.monotonic()
-        redeemer._failures = dict.fromkeys(redeemer._failures, 12)
+        redeemer._failures = dict.fromkeys(redeemer._failures, redeem._Failed(12, "no gas"))
         redeemer._not_before.clear()
         assert await redeemer.look() == 0
         (until,) = redeemer._not_before.values()
@@ -148,15 +148,15 @@ async def test_a_claim_that_goes_on_failing_is_named_for_people_until_it_is_conf
         resolve(at, 0)
         await at.throw("relayer", failing=redeem.FAILS_TOLD)
         for _round in range(redeem.FAILS_TOLD):
-            assert not redeemer.failing
+            assert not redeemer.failing()
             redeemer._not_before.clear()
             assert await redeemer.look() == 0
-        assert [text.split(":")[0] for text in redeemer.failing.values()] == [
+        assert [text.split(":")[0] for text in redeemer.failing().values()] == [
             f"10.00 pUSD of {at.listing.market.condition_id} could not be claimed {redeem.FAILS_TOLD} times"
         ]
         redeemer._not_before.clear()
         assert await redeemer.look() == 1
-        assert not redeemer.failing
+        assert not redeemer.failing()
 
 
 async def test_a_floor_that_may_have_been_replaced_claims_nothing():
