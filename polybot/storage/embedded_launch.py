@@ -1,4 +1,4 @@
-"""Turns into an embedded server: gives up root, ties its life to the service's, then execs the program.
+"""Turns into an embedded server: gives up root, ties its life to the service's, steps behind it, execs the program.
 
 Run as `python -I -S embedded_launch.py PARENT_PID DEATH_SIGNAL FOLDER... -- PROGRAM ARGUMENT...`. A program of its own,
 because subprocess's `preexec_fn` runs Python between fork and exec, which can deadlock in a service that has threads.
@@ -11,6 +11,7 @@ therefore becomes, in this order:
 2. where namespaces are forbidden (Docker's default seccomp profile): the real account "nobody", which gets the folders.
 """
 
+import contextlib
 import ctypes
 import os
 import pwd
@@ -33,6 +34,7 @@ def main(arguments: list[str]) -> NoReturn:
     try:
         become_unprivileged(folders)
         die_with_parent(parent_pid, signal.Signals(death_signal))
+        let_the_service_go_first()
         os.execv(command[0], command)
     except OSError as error:
         sys.exit(refusal(f"cannot run {command[0]}: {error}"))
@@ -122,6 +124,17 @@ def die_with_parent(parent_pid: int, death_signal: signal.Signals) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
     if os.getppid() != parent_pid:  # it died before we asked
         sys.exit(refusal("the service is gone"))
+
+
+def let_the_service_go_first() -> None:
+    """Never take a processor away from the service's loop: it waits 0.7 ms where it hands something to the server.
+
+    Linux: a batch process does not interrupt another when it is woken, and has its turn when that has ended its own
+    (sched(7), SCHED_BATCH). No right is needed for it.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a sandbox that forbids it: it runs all the same
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def refusal(reason: str) -> int:

@@ -367,6 +367,12 @@ async def test_an_ordinary_user_can_run_the_servers(own_folder: Path) -> None:
     await until_gone(own_folder, 5.0)
 
 
+@linux_only
+async def test_the_servers_never_take_a_processor_from_the_service_when_they_are_woken(folder: Path) -> None:
+    async with embedded_servers(folder):
+        assert [os.sched_getscheduler(pid) for pid in servers_on(folder)] == [os.SCHED_BATCH] * 2
+
+
 @root_only
 async def test_root_runs_the_servers_without_capabilities(folder: Path) -> None:
     async with embedded_servers(folder):
