@@ -101,8 +101,11 @@ class Bus:
         """Show `payload` under `key` at the next flush, instead of an older one that has not gone out yet.
 
         `ticks:...` is published to the channel of that name, anything else set under the key, with an expiry. A dict
-        becomes JSON at the flush: do not change it afterwards. Beyond KEYS_MAX different keys, new ones are dropped.
+        becomes JSON at the flush: do not change it afterwards. Beyond KEYS_MAX different keys, new ones are dropped. A
+        breaker's state that is offered again unchanged goes out with the refresh.
         """
+        if self._circuits.get(key) == payload and key not in self._pending:
+            return
         if key in self._pending:
             self._conflated += 1
         elif len(self._pending) >= KEYS_MAX:

@@ -127,6 +127,18 @@ async def test_a_breakers_state_is_written_again_in_time(
     assert await client.get("circuit:polymarket:state") == "closed"
 
 
+async def test_a_breakers_state_that_has_not_changed_takes_no_room_until_it_is_due_again(bus: Bus) -> None:
+    bus.offer("circuit:polymarket:state", b"closed")
+    async with at_work(bus):
+        await until(lambda: bus.status().sent == 1)
+        bus.offer("circuit:polymarket:state", b"closed")
+        bus.offer("market:BTC-15m", b"1")
+        await until(lambda: bus.status().sent >= 2)
+        assert bus.status().sent == 2
+        bus.offer("circuit:polymarket:state", b"open")
+        await until(lambda: bus.status().sent == 3)
+
+
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """For a Valkey of the test's own, to be stopped and started."""
