@@ -81,9 +81,9 @@ class Badge:
     def door(self, act: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
         """`act`, for as long as the badge is good; raises Dismissed after that."""
 
-        async def shown(*args: P.args, **kwargs: P.kwargs) -> None:
+        def shown(*args: P.args, **kwargs: P.kwargs) -> Awaitable[None]:
             self.require()
-            await act(*args, **kwargs)
+            return act(*args, **kwargs)
 
         return shown
 
@@ -100,13 +100,18 @@ class Mailbox:
     """A trader's wakes: the newest per market and kind of event, oldest first. Bounded by what there is to trade.
 
     A book that changed five times while the trader was busy is looked at once, as it is now (D12).
+
+    Most looks are over in microseconds, and waking a task takes longer than that. So a trader that waits in `next` is
+    not woken for each: `look` is called in the loop's own turn, and `next` returns a wake it says False to.
     """
 
-    def __init__(self, heart: Heart) -> None:
-        self._heart = heart
+    def __init__(self, heart: Heart, look: Callable[[Wake], bool] = lambda _: False) -> None:
+        """`look` deals with a wake at once, or returns False. What it raises, `next` raises."""
+        self._heart, self._look = heart, look
         self._wakes: dict[tuple[MarketId, type], Wake] = {}
-        self._waiter: asyncio.Future[None] | None = None
-        """The one trader's, while it waits: an Event would cost twice as much, and every market event comes by here."""
+        self._waiter: asyncio.Future[Wake] | None = None
+        """The one trader's, while it waits."""
+        self._is_called = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
@@ -121,14 +126,18 @@ class Mailbox:
         self._wakes[key] = wake
         self._heart.work_arrived()
         self._idle.clear()
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._waiter is not None and not self._is_called:
+            self._is_called = True
+            self._waiter.get_loop().call_soon(self._serve)
 
     async def next(self) -> Wake:
-        while not self._wakes:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        return self._wakes.pop(next(iter(self._wakes)))
+        if (wake := self._first_that_takes_time()) is not None:
+            return wake
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            return await self._waiter
+        finally:
+            self._waiter = None
 
     def done(self) -> None:
         """The wake taken last has been dealt with."""
@@ -144,6 +153,28 @@ class Mailbox:
         self._closed = True
         self._wakes.clear()
         self._idle.set()
+
+    def _serve(self) -> None:
+        """For the trader that waits; one that is at work comes for its wakes by itself."""
+        self._is_called = False
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        try:
+            if (wake := self._first_that_takes_time()) is not None:
+                waiter.set_result(wake)
+        except StopIteration as error:  # which no future takes
+            waiter.set_exception(RuntimeError(f"a look raised {error!r}"))
+        except BaseException as error:  # noqa: BLE001 - the trader's own, whatever it is: it must not end the loop
+            waiter.set_exception(error)
+
+    def _first_that_takes_time(self) -> Wake | None:
+        while self._wakes:
+            wake = self._wakes.pop(next(iter(self._wakes)))
+            if not self._look(wake):
+                return wake
+            self.done()
+        return None
 
 
 class FeedOverflow(Exception):

@@ -72,6 +72,7 @@ class Dispatcher:
         self.calls = VenueCalls(room, clock)
         self._witness: Witness | None = None
         self._mailboxes: dict[AgentId, Mailbox] = {}
+        self._listening: dict[type, list[Mailbox]] = {}
         self._feeds: dict[AgentId, FactFeed] = {}
         self._followers: list[Follower] = []
         self._in_flight = 0
@@ -102,6 +103,7 @@ class Dispatcher:
 
     def attach_mailbox(self, agent: AgentId, mailbox: Mailbox) -> None:
         self._mailboxes[agent] = mailbox
+        self._listening.clear()
 
     def attach_feed(self, agent: AgentId, feed: FactFeed) -> None:
         self._feeds[agent] = feed
@@ -158,12 +160,21 @@ class Dispatcher:
             self._witness.observe(event)
         state = self.room.observe(event)
         await self._follow_up(self.venue.observe(event, state), now)
-        return [
-            self._wake(agent, wake)
-            for wake in [Wake(event, affected, now) for affected in self.room.affected(event, state)]
-            for agent, desk in self.room.desks.items()
-            if desk.wakes_on(type(event)) and agent in self._mailboxes
-        ]
+        listening, woken = self._listening_to(type(event)), list[Mailbox]()
+        for affected in self.room.affected(event, state):
+            wake = Wake(event, affected, now)
+            for mailbox in listening:
+                mailbox.put(wake)
+            woken += listening
+        return woken
+
+    def _listening_to(self, kind: type) -> list[Mailbox]:
+        found = self._listening.get(kind)
+        if found is None:
+            boxes, desks = self._mailboxes, self.room.desks.items()
+            found = [boxes[agent] for agent, desk in desks if desk.wakes_on(kind) and agent in boxes]
+            self._listening[kind] = found
+        return found
 
     async def _follow_up(self, replies: Sequence[VenueReply], now: Millis) -> None:
         """What the venue has said, and then what is due."""
@@ -176,11 +187,6 @@ class Dispatcher:
             self._begin(self._take(replies, self.room.state.position), is_news=True)
         if not self._deciding.locked() and self.room.due(now):  # else the next event asks again
             self._begin(self._commit_due(now), is_news=True)
-
-    def _wake(self, agent: AgentId, wake: Wake) -> Mailbox:
-        mailbox = self._mailboxes[agent]
-        mailbox.put(wake)
-        return mailbox
 
     async def _wait_for(self, woken: list[Mailbox]) -> None:
         """Wait for the traders, but not for ever: a stuck one is its supervisor's business (D12)."""
@@ -223,13 +229,13 @@ class Dispatcher:
             if taken.facts:
                 await self._commit(taken.facts, position)
 
-    async def _see_through(self, errand: Coroutine[Any, Any, None], *, is_news: bool = False) -> None:
-        """Wait for an errand that is finished even if whoever asked for it is stopped meanwhile.
+    def _see_through(self, errand: Coroutine[Any, Any, None], *, is_news: bool = False) -> "asyncio.Future[None]":
+        """To wait for an errand that is finished even if whoever asked for it is stopped meanwhile.
 
         A fact that is journaled but not applied, or an intent that is journaled but not sent, would part the floor from
         its journal.
         """
-        await asyncio.shield(self._begin(errand, is_news=is_news))
+        return asyncio.shield(self._begin(errand, is_news=is_news))
 
     def _begin(self, errand: Coroutine[Any, Any, None], *, is_news: bool) -> "asyncio.Task[None]":
         """What goes wrong with it is this floor's `failure`, whether or not anybody waits for it."""
@@ -272,9 +278,12 @@ class Dispatcher:
 
     # -- verdicts -----------------------------------------------------------------------------------------------------
 
-    async def carry_out(self, verdicts: Sequence[DeskVerdict], now: Millis) -> None:
-        """Journal what was decided, then send what was approved: an intent is durable before its order leaves (D8)."""
-        await self._see_through(self._carry_out(verdicts, now, self.room.state.position))
+    def carry_out(self, verdicts: Sequence[DeskVerdict], now: Millis) -> "asyncio.Future[None]":
+        """Journal what was decided, then send what was approved: an intent is durable before its order leaves (D8).
+
+        Begun by the call, and seen through whether or not anybody waits.
+        """
+        return self._see_through(self._carry_out(verdicts, now, self.room.state.position))
 
     async def _carry_out(self, verdicts: Sequence[DeskVerdict], now: Millis, position: int) -> None:
         orders = [verdict for verdict in verdicts if isinstance(verdict, Approved)]

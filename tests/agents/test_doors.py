@@ -2,14 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
 import pytest
 
 from polybot.agents.auditor import AUDITOR, FACTS_AT_ONCE, AuditorAgent
-from polybot.agents.base import Badge, Dismissed, Heart
+from polybot.agents.base import Badge, Dismissed, Heart, Wake
 from polybot.agents.monitor import MonitorAgent
 from polybot.agents.trader import Trader
 from polybot.clock import SystemClock
@@ -67,6 +67,9 @@ class Undead(Trader):
 
     tried: list[BaseException | None]
 
+    def _look(self, wake: Wake) -> bool:
+        return False
+
     async def run(self) -> None:
         self.tried = []
         wake = await self.mailbox.next()
@@ -75,12 +78,15 @@ class Undead(Trader):
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
-                self.tried += [await tried(self._deal_with(wake)), await tried(self._carry_out([], wake.now))]
+                self.tried += [
+                    await tried(lambda: self._deal_with(wake)),
+                    await tried(lambda: self._carry_out([], wake.now)),
+                ]
 
 
-async def tried(doing: Any) -> BaseException | None:
+async def tried(do: Callable[[], Awaitable[None]]) -> BaseException | None:
     try:
-        await doing
+        await do()
     except Dismissed as error:
         return error
     return None

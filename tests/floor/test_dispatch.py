@@ -270,7 +270,7 @@ def test_an_order_leaves_only_within_two_seconds_of_its_decision(disk_s: float, 
     async def script(stage: VenueStage) -> None:
         (order,) = stage.decide()
         stage.journal.gate.clear()
-        carrying = asyncio.create_task(stage.dispatcher.carry_out([order], stage.clock.now_ms()))
+        carrying = stage.dispatcher.carry_out([order], stage.clock.now_ms())
         await asyncio.sleep(disk_s)
         stage.journal.gate.set()
         await carrying
@@ -315,7 +315,7 @@ def test_a_pause_that_is_durable_before_an_order_leaves_keeps_it_here(agent: Age
     async def script(stage: VenueStage) -> None:
         (order,) = stage.decide()
         stage.journal.gate.clear()
-        carrying = asyncio.create_task(stage.dispatcher.carry_out([order], stage.clock.now_ms()))
+        carrying = stage.dispatcher.carry_out([order], stage.clock.now_ms())
         await asyncio.sleep(0.1)
         pausing = asyncio.create_task(stage.dispatcher.commit([a_pause(stage, agent)]))
         await asyncio.sleep(0.1)
@@ -351,7 +351,7 @@ def test_the_second_of_two_orders_is_asked_about_anew_after_the_first_was_sent()
     async def script(stage: VenueStage) -> None:
         stage.venue.place_s = 1
         orders = stage.decide()
-        carrying = asyncio.create_task(stage.dispatcher.carry_out(orders, stage.clock.now_ms()))
+        carrying = stage.dispatcher.carry_out(orders, stage.clock.now_ms())
         await asyncio.sleep(0.5)
         await stage.dispatcher.commit([a_pause(stage, None)])
         await carrying
@@ -365,7 +365,7 @@ def test_nothing_leaves_a_floor_that_is_being_closed_and_its_last_errands_are_se
     async def script(stage: VenueStage) -> None:
         (order,) = stage.decide()
         stage.journal.gate.clear()
-        carrying = asyncio.create_task(stage.dispatcher.carry_out([order], stage.clock.now_ms()))
+        carrying = stage.dispatcher.carry_out([order], stage.clock.now_ms())
         await asyncio.sleep(0.1)
         stage.dispatcher.closing = True
         carrying.cancel()  # its trader was stopped
@@ -535,9 +535,7 @@ def test_a_reply_that_stream_and_look_up_bring_at_once_is_booked_once() -> None:
 def test_many_calls_that_fail_at_once_pause_the_floor_once() -> None:
     async def script(stage: VenueStage) -> None:
         stage.venue.takes_orders, stage.venue.place_s = False, 1
-        sending = [
-            asyncio.create_task(stage.dispatcher.carry_out([order], stage.clock.now_ms())) for order in stage.decide()
-        ]
+        sending = [stage.dispatcher.carry_out([order], stage.clock.now_ms()) for order in stage.decide()]
         await asyncio.sleep(0.5)
         stage.journal.gate.clear()
         await asyncio.sleep(1)

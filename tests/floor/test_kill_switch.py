@@ -36,7 +36,7 @@ def test_an_order_that_is_decided_while_the_pause_is_being_written_does_not_leav
         approved = stage.decide()
         assert approved
         stage.journal.gate.clear()
-        sending = asyncio.create_task(stage.dispatcher.carry_out(approved, stage.clock.now_ms()))
+        sending = stage.dispatcher.carry_out(approved, stage.clock.now_ms())
         stopping = asyncio.create_task(switch.stop(cancel_all=False, by="ann"))
         await asyncio.sleep(0.1)
         stage.journal.gate.set()

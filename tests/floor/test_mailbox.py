@@ -1,6 +1,7 @@
 """How agents are woken: the newest per market for traders, every fact in order for followers, and hearts that tell."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -78,6 +79,81 @@ class TestMailbox:
         box.put(a_wake(one_sided(), 2))
         assert await open_within(box.drained())
         assert not box._wakes
+
+
+class TestLooks:
+    """A look that takes no time needs no task: it is done in the loop's own turn."""
+
+    async def test_a_trader_that_waits_is_not_woken_for_looks_that_are_over_at_once(self):
+        looks: list[Wake] = []
+        box = Mailbox(Heart(HandClock()), kept_in(looks))
+        waiting = asyncio.create_task(box.next())
+        await asyncio.sleep(0)
+        for market in (one_sided(0), one_sided(1)):
+            box.put(a_wake(market, 1))
+        assert not looks  # whoever puts a wake in is not kept by the look
+        assert await open_within(box.drained())
+        assert (len(looks), waiting.done()) == (2, False)
+        waiting.cancel()
+
+    async def test_the_first_that_takes_time_wakes_it_and_the_others_wait_until_it_is_done(self):
+        first, second, third = (a_wake(one_sided(n), 1) for n in range(3))
+        looks: list[Wake] = []
+
+        def look(wake: Wake) -> bool:
+            looks.append(wake)
+            return wake is not second
+
+        box = Mailbox(Heart(HandClock()), look)
+        waiting = asyncio.create_task(box.next())
+        await asyncio.sleep(0)
+        for wake in (first, second, third):
+            box.put(wake)
+        assert await waiting is second
+        assert looks == [first, second]
+        assert not await open_within(box.drained())
+        box.done()
+        assert not await open_within(box.next())
+        assert looks == [first, second, third]
+
+    @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), StopIteration(1)], ids=repr)
+    async def test_what_a_look_raises_is_the_traders_and_ends_no_loop(self, error: BaseException):
+        def look(_: Wake) -> bool:
+            raise error
+
+        box = Mailbox(Heart(HandClock()), look)
+        waiting = asyncio.ensure_future(caught(box))
+        await asyncio.sleep(0)
+        box.put(a_wake(one_sided(), 1))
+        raised = await waiting
+        assert raised is error or isinstance(raised, RuntimeError)
+        assert "StopIteration" not in type(raised).__name__
+
+    async def test_nobody_looks_for_a_trader_that_is_gone(self):
+        looks: list[Wake] = []
+        box = Mailbox(Heart(HandClock()), kept_in(looks))
+        waiting = asyncio.create_task(box.next())
+        await asyncio.sleep(0)
+        box.put(a_wake(one_sided(), 1))
+        waiting.cancel()
+        assert not await open_within(box.drained())
+        assert not looks
+
+
+def kept_in(looks: list[Wake]) -> Callable[[Wake], bool]:
+    def look(wake: Wake) -> bool:
+        looks.append(wake)
+        return True
+
+    return look
+
+
+async def caught(box: Mailbox) -> BaseException | None:
+    try:
+        await box.next()
+    except BaseException as error:
+        return error
+    return None
 
 
 class TestFactFeed:

@@ -197,7 +197,7 @@ def test_an_order_whose_intent_is_still_on_its_way_to_the_disk_is_not_closed() -
     async def script(stage: VenueStage) -> None:
         approved = stage.decide()
         stage.journal.gate.clear()
-        sending = asyncio.create_task(stage.dispatcher.carry_out(approved, stage.clock.now_ms()))
+        sending = stage.dispatcher.carry_out(approved, stage.clock.now_ms())
         stage.start_looking()
         await asyncio.sleep(3 * PATIENCE_MS / 1000)
         intent = approved[0].intent
