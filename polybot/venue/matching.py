@@ -228,7 +228,8 @@ class Simulator:
 
     def _book_moved(self, state: MarketState, now: Millis) -> list[VenueReply]:
         """Let resting orders see their level; those the other side now stands at or through are matched with it."""
-        if not all(self._trusted(book, now) for book in state.books):
+        up, down = state.books
+        if not (self._trusted(up, now) and self._trusted(down, now)):
             return []
         replies: list[VenueReply] = []
         for resting in tuple(self.state.resting[state.market.id]):

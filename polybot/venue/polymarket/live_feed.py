@@ -100,6 +100,7 @@ class LiveFeed:
         self._prices: deque[ReferencePriced] = deque(maxlen=PRICES_MAX)
         self._news = asyncio.Event()
         self._room = asyncio.Event()
+        self._one_ended = False
         self._gone = "it was never connected"
         self._beside: list[asyncio.Task[None]] = []
         self._reconnects = self._early_results = 0
@@ -157,9 +158,10 @@ class LiveFeed:
                 if self._check is not None:
                     self._check.note(event)
                 return event
-            for task in self._tasks():
-                if task.done() and not task.cancelled() and task.exception() is not None:
-                    task.result()  # a bug in what runs beside us is ours
+            if self._one_ended:
+                for task in self._tasks():
+                    if task.done() and not task.cancelled():
+                        task.result()  # a bug in what runs beside us is ours
             if self._gone:
                 raise VenueUnavailable(self._gone)
             self._news.clear()
@@ -314,8 +316,12 @@ class LiveFeed:
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
-        task.add_done_callback(lambda _: self._news.set())
+        task.add_done_callback(self._note_end)
         return task
+
+    def _note_end(self, _: asyncio.Task[None]) -> None:
+        self._one_ended = True
+        self._news.set()
 
     def _tasks(self) -> list[asyncio.Task[None]]:
         return [*self._beside, *(lane.task for lane in self._lanes if lane.task is not None)]
