@@ -105,17 +105,7 @@ class LiveWorld:
         """Told of every event, fact and look; written by a thread of its own."""
         if not self._settings.record.enabled:
             return None
-        room = house.room
-        recorder = Recorder(
-            recordings_path(self._settings.data_dir),
-            clock,
-            lambda at: market_events(room.markets, at),
-            source=self.name,
-            run=house.journal.genesis.hex()[:12],
-            position=room.state.position,
-            facts=house.was.memory.seq,
-            terms=recorder_terms(self._settings.record),
-        )
+        recorder = floor_recorder(self._settings, house, clock, self.name)
         house.dispatcher.record(recorder)
         assert self._stack is not None, "open comes first"
         self._stack.push_async_callback(asyncio.to_thread, recorder.close)
@@ -145,6 +135,21 @@ class LiveWorld:
         if self._feeder is None or self._clock is None:
             return None
         return feed_health(self._feeder, self._markets, self._live, self._clock.now_ms())
+
+
+def floor_recorder(settings: Settings, house: House, clock: Clock, source: str) -> Recorder:
+    """A recorder for this floor, at work; whoever made it closes it."""
+    room = house.room
+    return Recorder(
+        recordings_path(settings.data_dir),
+        clock,
+        lambda at: market_events(room.markets, at),
+        source=source,
+        run=house.journal.genesis.hex()[:12],
+        position=room.state.position,
+        facts=house.was.memory.seq,
+        terms=recorder_terms(settings.record),
+    )
 
 
 # -- how the data is ---------------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 """From the market socket to the traders' decisions: a real websocket of another process, and the real floor with all
-its agents, journal, PostgreSQL, Valkey and page, at a steady rate of frames.
+its agents, journal, recorder, PostgreSQL, Valkey and page, at a steady rate of frames.
 
 What is timed is each agent's first look at a market after a change to it, from the moment the other process handed the
 frame to its socket: sending, reading, decoding, the watch, the dispatcher, the books, the mailbox and the decision.
@@ -27,15 +27,17 @@ from polybot.bench.socket_server import stamp_of
 from polybot.chaos.real_load import write_load
 from polybot.clock import SystemClock
 from polybot.desk.desk import Desk
-from polybot.domain.events import Journaled, LevelsChanged, MarketEvent, MarketListed, MarketResolved
+from polybot.domain.events import LevelsChanged, MarketEvent, MarketListed, MarketResolved
 from polybot.domain.ids import AgentId, MarketId
 from polybot.domain.market import Market, Outcome
 from polybot.domain.units import UNIT, Millis, Price
 from polybot.floor.dispatch import Dispatcher
 from polybot.floor.feeder import Feeder
+from polybot.live import floor_recorder
 from polybot.settings import Settings
+from polybot.storage.recorder import Recorder
 from polybot.venue.polymarket.live_feed import LiveFeed
-from polybot.venue.polymarket.stream import MarketStream
+from polybot.venue.polymarket.stream import MarketStream, Tap
 
 RESULT_AFTER_MS = 20_000
 WARM_UP_S = 3.0
@@ -83,8 +85,8 @@ class SocketRun(msgspec.Struct, kw_only=True):
 class StampedStream(MarketStream):
     """A market socket that remembers when each change was sent."""
 
-    def __init__(self, url: str, clock: SystemClock) -> None:
-        super().__init__(url, clock)
+    def __init__(self, url: str, clock: SystemClock, tap: Tap) -> None:
+        super().__init__(url, clock, tap=tap)
         self.sent: dict[int, int] = {}
         self.frames = 0
 
@@ -98,15 +100,17 @@ class StampedStream(MarketStream):
 
 
 class DecisionTimer:
-    """A witness of the floor that keeps nothing but times."""
+    """A witness of the floor that takes the time, and has the floor's own recorder write down what it is told."""
 
-    def __init__(self, stream: StampedStream, desks: dict[AgentId, Desk], run: SocketRun) -> None:
-        self._stream, self._run = stream, run
+    def __init__(self, stream: StampedStream, desks: dict[AgentId, Desk], run: SocketRun, recorder: Recorder) -> None:
+        self._stream, self._run, self._recorder = stream, run, recorder
+        self.took = recorder.took
         self._agents = [agent for agent, desk in desks.items() if desk.wakes_on(LevelsChanged)]
         self._waiting: dict[tuple[AgentId, MarketId], int] = {}
         self.is_on = False
 
     def observe(self, event: MarketEvent) -> None:
+        self._recorder.observe(event)
         if isinstance(event, LevelsChanged):
             stamp = self._stream.sent.pop(id(event.changes), 0)
             if stamp and self.is_on:
@@ -120,9 +124,7 @@ class DecisionTimer:
         stamp = self._waiting.pop((agent, market), 0)
         if stamp:
             self._run.slices[-1].to_decision[_steps(stamp)] += 1
-
-    def took(self, facts: list[Journaled]) -> None:
-        pass
+        self._recorder.looked(agent, market, kind, now, may_trade=may_trade, decided=decided)
 
 
 def _steps(stamp: int) -> int:
@@ -164,13 +166,15 @@ async def run_socket(folder: Path, seconds: float, rate: float, warm_up_s: float
 
 async def _run(folder: Path, spans_s: tuple[float, float], url: str, settings: Settings) -> SocketRun:
     clock, stop, run = SystemClock(), asyncio.Event(), SocketRun()
-    stream, read = StampedStream(url, clock), listings(clock, recorded_terms())
+    read = listings(clock, recorded_terms())
 
     async def catalog(since: Millis, until: Millis) -> list[MarketListed | MarketResolved]:
         return read(since, until)
 
     async with open_floor(settings, folder) as (house, _, _, _):
-        timer = DecisionTimer(stream, house.room.desks, run)
+        recorder = floor_recorder(settings, house, clock, "bench")
+        stream = StampedStream(url, clock, recorder.frame)
+        timer = DecisionTimer(stream, house.room.desks, run, recorder)
         house.dispatcher.record(timer)
         chance = random.Random(settings.seed)
         feed = LiveFeed(catalog, [stream], clock, chance)
@@ -186,6 +190,7 @@ async def _run(folder: Path, spans_s: tuple[float, float], url: str, settings: S
         finally:
             measuring.cancel()
             await asyncio.wait([measuring])
+            await asyncio.to_thread(recorder.close)
         run.orders = sum(desk.state.next_order - 1 for desk in house.room.desks.values())
     return run
 
