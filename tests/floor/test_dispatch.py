@@ -453,6 +453,24 @@ def test_a_look_that_comes_to_nothing_waits_for_no_disk() -> None:
     VenueStage().play(script)
 
 
+def test_what_a_look_has_decided_is_carried_out_though_its_trader_is_stopped_before_its_turn() -> None:
+    async def script(stage: VenueStage) -> None:
+        (desk,) = stage.room.desks.values()
+        attach = partial(stage.dispatcher.attach_mailbox, desk.agent)
+        trader = Trader(desk, Heart(stage.clock.monotonic), stage.dispatcher, stage.dispatcher.carry_out, attach)
+        trading = asyncio.create_task(trader.run())
+        await asyncio.sleep(0)
+        await stage.dispatcher.publish(stage.a_book())
+        await asyncio.sleep(0)  # the look's turn of the loop; the trader's own is the next
+        assert desk.state.orders
+        trading.cancel()
+        trader.close()
+        await stage.dispatcher.finished()
+        assert [order for _, order in stage.venue.placed] == list(desk.state.orders) != []
+
+    VenueStage().play(script)
+
+
 def test_a_disk_that_fails_is_the_floors_failure_though_no_event_waits_for_it() -> None:
     async def script(stage: VenueStage) -> None:
         (intent,) = await stage.send()
