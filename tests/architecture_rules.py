@@ -184,7 +184,7 @@ def catches_only_what_it_names(source: Source) -> Iterator[Finding]:
     for node in source.nodes:
         if (
             isinstance(node, ast.ExceptHandler)
-            and not _raises_again(node)
+            and not _hands_it_on(node)
             and (node.type is None or _is_broad(node.type))
         ):
             yield node.lineno, "a broad except", remedy
@@ -201,9 +201,16 @@ def _is_broad(caught: ast.expr) -> bool:
     return any((_dotted(part) or "").removeprefix("builtins.") in BROAD for part in parts)
 
 
-def _raises_again(handler: ast.ExceptHandler) -> bool:
+def _hands_it_on(handler: ast.ExceptHandler) -> bool:
+    """Raised again, or by whoever waits for a future: the supervisor sees it either way."""
     last = handler.body[-1]
-    return isinstance(last, ast.Raise) and last.exc is None
+    if isinstance(last, ast.Raise):
+        return last.exc is None
+    match last:
+        case ast.Expr(ast.Call(ast.Attribute(attr="set_exception"), [ast.Name(id=given)])):
+            return given == handler.name
+        case _:
+            return False
 
 
 def only_the_gate_approves(source: Source) -> Iterator[Finding]:

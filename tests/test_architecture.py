@@ -146,6 +146,12 @@ BROKEN = [
         "try: f()\nexcept (KeyError, BaseException) as e: pass",
         "broad except",
     ),
+    (
+        "catches_only_what_it_names",
+        "agents/x.py",
+        "try: f()\nexcept Exception as e: done.set_exception(ValueError())",
+        "broad except",
+    ),
     ("catches_only_what_it_names", "floor/boss.py", "with contextlib.suppress(Exception): f()", "broad suppress"),
     ("money_is_integers", "domain/units.py", "x = float('0.1')", "float() in a money file"),
     ("money_is_integers", "domain/fees.py", "rate = 0.07", "the float 0.07"),
@@ -167,6 +173,7 @@ KEPT = [
     ("app.py", "import random\nfrom polybot.venue.paper import PaperVenue\n\ndef f(seed): return random.Random(seed)"),
     ("floor/supervisor.py", "def f():\n    try: g()\n    except Exception as bug: return bug"),
     ("storage/x.py", "def f():\n    try: g()\n    except BaseException:\n        undo()\n        raise"),
+    ("agents/x.py", "def f(done):\n    try: g()\n    except BaseException as bug: done.set_exception(bug)"),
     (
         "backtest/x.py",
         "from polybot.venue.matching import Match\nfrom polybot.storage.tape_format import Row",

@@ -9,8 +9,6 @@ import asyncio
 import gc
 import os
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -20,10 +18,10 @@ import msgspec
 
 from polybot.bench.live import token_of
 from polybot.bench.machine import stolen_s
-from polybot.bench.soak import LOOKS_PER_ORDER, START_SECONDS_MAX, open_floor
+from polybot.bench.soak import LOOKS_PER_ORDER, open_floor
 from polybot.bench.soak_feed import AHEAD, ASSETS, WINDOW_MS, market_of, recorded_terms
 from polybot.bench.soak_watch import LoopWatch
-from polybot.bench.socket_server import stamp_of
+from polybot.bench.socket_server import served, stamp_of
 from polybot.chaos.real_load import write_load
 from polybot.clock import SystemClock
 from polybot.desk.desk import Desk
@@ -54,6 +52,11 @@ class Slice(msgspec.Struct, kw_only=True):
     stolen: float = 0.0
 
 
+def quiet(slices: Iterable[Slice]) -> list[Slice]:
+    """Those in which the machine had its processors to itself."""
+    return [one for one in slices if one.stolen < QUIET]
+
+
 def decisions(slices: Iterable[Slice]) -> Counter[int]:
     """Of all of them together."""
     return sum((one.to_decision for one in slices), Counter())
@@ -68,7 +71,8 @@ class SocketRun(msgspec.Struct, kw_only=True):
     slices: list[Slice] = []
     """A neighbour's work on the same host shows in some and not in others."""
     cpu_s: float = 0.0
-    """What the floor's process computed meanwhile, all its threads together."""
+    """What the floor's process computed meanwhile, all its threads together; `loop_cpu_s`: the loop's thread."""
+    loop_cpu_s: float = 0.0
     orders: int = 0
     stall_ms: float = 0.0
     ours_ms: float = 0.0
@@ -76,10 +80,6 @@ class SocketRun(msgspec.Struct, kw_only=True):
     @property
     def to_decision(self) -> Counter[int]:
         return decisions(self.slices)
-
-    @property
-    def quiet(self) -> list[Slice]:
-        return [one for one in self.slices if one.stolen < QUIET]
 
 
 class StampedStream(MarketStream):
@@ -114,7 +114,7 @@ class DecisionTimer:
         if isinstance(event, LevelsChanged):
             stamp = self._stream.sent.pop(id(event.changes), 0)
             if stamp and self.is_on:
-                self._run.to_books[_steps(stamp)] += 1
+                self._run.to_books[steps(stamp)] += 1
                 for agent in self._agents:
                     self._waiting.setdefault((agent, event.market), stamp)
 
@@ -123,11 +123,12 @@ class DecisionTimer:
     ) -> None:
         stamp = self._waiting.pop((agent, market), 0)
         if stamp:
-            self._run.slices[-1].to_decision[_steps(stamp)] += 1
+            self._run.slices[-1].to_decision[steps(stamp)] += 1
         self._recorder.looked(agent, market, kind, now, may_trade=may_trade, decided=decided)
 
 
-def _steps(stamp: int) -> int:
+def steps(stamp: int) -> int:
+    """Microseconds since then, in steps of STEP_US."""
     return (time.perf_counter_ns() - stamp) // (1000 * STEP_US) * STEP_US
 
 
@@ -152,16 +153,8 @@ async def run_socket(folder: Path, seconds: float, rate: float, warm_up_s: float
     """Run the floor in `folder` on so many frames a second for so long, after a warm-up; then watch its loop for half
     as long again. Watching has its price (0.3 ms of the 99th percentile), so nothing is timed meanwhile."""
     settings = write_load(folder, looks_per_order=LOOKS_PER_ORDER)
-    command = [sys.executable, "-m", "polybot.bench.socket_server", f"{rate:g}"]
-    server = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-    try:
-        assert server.stdout is not None
-        async with asyncio.timeout(START_SECONDS_MAX):
-            port = int(await server.stdout.readline())
-        return await _run(folder, (warm_up_s, seconds), f"http://127.0.0.1:{port}/ws/market", settings)
-    finally:
-        server.kill()
-        await server.wait()
+    async with served(rate) as url:
+        return await _run(folder, (warm_up_s, seconds), url, settings)
 
 
 async def _run(folder: Path, spans_s: tuple[float, float], url: str, settings: Settings) -> SocketRun:
@@ -207,17 +200,24 @@ async def _measure(
 
 
 async def _time(seconds: float, stream: StampedStream, timer: DecisionTimer, run: SocketRun) -> None:
-    before, began, computed = stream.frames, time.perf_counter(), time.process_time()
+    before, began = stream.frames, time.perf_counter()
+    computed, on_loop = time.process_time(), time.thread_time()
     timer.is_on = True
+    await cut(seconds, run.slices)
+    timer.is_on = False
+    run.seconds, run.frames = time.perf_counter() - began, stream.frames - before
+    run.cpu_s, run.loop_cpu_s = time.process_time() - computed, time.thread_time() - on_loop
+
+
+async def cut(seconds: float, into: list[Slice]) -> None:
+    """For so long, the last of `into` is the slice of now."""
+    began = time.perf_counter()
     while (left_s := began + seconds - time.perf_counter()) > 0:
         now = Slice()
-        run.slices.append(now)
+        into.append(now)
         stolen, since = stolen_s(), time.perf_counter()
         await asyncio.sleep(min(SLICE_S, left_s))
         now.stolen = (stolen_s() - stolen) / (time.perf_counter() - since) / (os.cpu_count() or 1)
-    timer.is_on = False
-    run.seconds, run.frames = time.perf_counter() - began, stream.frames - before
-    run.cpu_s = time.process_time() - computed
 
 
 async def _watch_loop(seconds: float, run: SocketRun) -> None:

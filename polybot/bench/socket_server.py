@@ -9,8 +9,10 @@ import asyncio
 import contextlib
 import gc
 import os
+import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from functools import partial
 
 import msgspec
@@ -19,6 +21,7 @@ from aiohttp import WSMsgType, web
 
 from polybot.bench.soak_feed import ASSETS, BURST_MAX, Rounds, templates
 
+START_SECONDS_MAX = 60.0
 UNSTAMPED = b"0" * 40
 MARK = '"hash":"'
 TURN_S = 0.001
@@ -91,6 +94,21 @@ def stand_apart() -> None:
         os.nice(-10)
     gc.freeze()
     gc.disable()  # it lives for a minute
+
+
+@contextlib.asynccontextmanager
+async def served(rate: float) -> AsyncIterator[str]:
+    """The address of such a process; it is ended with the block."""
+    command = [sys.executable, "-m", __name__, f"{rate:g}"]
+    server = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    try:
+        assert server.stdout is not None
+        async with asyncio.timeout(START_SECONDS_MAX):
+            port = int(await server.stdout.readline())
+        yield f"http://127.0.0.1:{port}/ws/market"
+    finally:
+        server.kill()
+        await server.wait()
 
 
 async def serve(rate: float) -> None:

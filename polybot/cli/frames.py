@@ -12,7 +12,8 @@ import uvloop
 from polybot.bench.frames import FramesRun, recorded_frames, run_frames, shipped_frames
 from polybot.bench.machine import this_machine
 from polybot.bench.soak_watch import percentile
-from polybot.bench.socket_path import QUIET, SLICE_S, SocketRun, decisions, run_socket
+from polybot.bench.socket_path import QUIET, SLICE_S, Slice, SocketRun, decisions, quiet, run_socket
+from polybot.bench.yardstick import run_yardstick
 from polybot.cli.process import let_the_loop_go_first
 from polybot.settings import load_settings
 
@@ -27,7 +28,9 @@ def frames(
     seconds: Annotated[float, typer.Option(min=0, max=3600, help="Of the socket's run; 0: leave it out.")] = 20.0,
     rate: Annotated[float, typer.Option(min=1, max=20_000, help="Frames a second on the socket.")] = 1_000.0,
 ) -> None:
-    """How many frames a second become verified books on one core, and how soon after a frame traders decide."""
+    """How many frames a second become verified books on one core, and how soon after a frame traders decide.
+
+    The last is measured twice: on the floor, and on a bare reader that shows what the machine itself adds."""
     machine = this_machine()
     typer.echo(f"{machine.cpu}, {machine.cores} cores, {machine.python}; medians of {runs} runs")
     source = shipped_frames(load_settings())
@@ -43,9 +46,10 @@ def frames(
         try:
             let_the_loop_go_first()
             run = uvloop.run(run_socket(folder, seconds, rate))
+            yardstick = uvloop.run(run_yardstick(seconds, rate, loop_us(run)))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        for text in socket_lines(run):
+        for text in (*socket_lines(run), *yardstick_lines(yardstick, loop_us(run))):
             typer.echo(text)
 
 
@@ -68,7 +72,6 @@ def socket_lines(run: SocketRun) -> list[str]:
     per_second, worst = run.frames / max(run.seconds, 1e-9), max(run.to_decision, default=0)
     slices = sorted(percentile(one.to_decision, 0.99) for one in run.slices)
     stolen = sorted(one.stolen for one in run.slices)
-    quiet = percentile(decisions(run.quiet), 0.99)
     computing_us = 1e6 * run.cpu_s / max(run.frames, 1)
     return [
         f"socket: {per_second:,.0f} frames a second for {run.seconds:.0f} s, {run.orders} orders",
@@ -76,7 +79,26 @@ def socket_lines(run: SocketRun) -> list[str]:
         f"  from sending to a decision, us: {decision}, worst {worst:,} (goal 99% 2,000)",
         f"  {SLICE_S:g} s at a time: 99.0% {slices[0]:,} to {slices[-1]:,}, median {median(slices):,.0f}",
         f"  the host took {stolen[0]:.1%} to {stolen[-1]:.1%} of this machine's time",
-        f"  where it took under {QUIET:.0%}, {len(run.quiet)} of {len(slices)}: 99.0% {quiet:,}",
+        f"  {_where_quiet(run.slices)}",
         f"  {run.to_decision.total():,} decisions timed; {computing_us:,.0f} us of computing a frame",
         f"  longest stall of the loop {run.stall_ms:.1f} ms, our own computing in it {run.ours_ms:.1f} (goal 50)",
     ]
+
+
+def yardstick_lines(slices: list[Slice], computing_us: float) -> list[str]:
+    stolen, p99 = sorted(one.stolen for one in slices), percentile(decisions(slices), 0.99)
+    return [
+        f"a reader that computes {computing_us:,.0f} us over a frame and does nothing else: 99.0% {p99:,}",
+        f"  the host took {stolen[0]:.1%} to {stolen[-1]:.1%}; {_where_quiet(slices)}",
+    ]
+
+
+def loop_us(run: SocketRun) -> float:
+    """Of the floor's loop, a frame."""
+    return 1e6 * run.loop_cpu_s / max(run.frames, 1)
+
+
+def _where_quiet(slices: list[Slice]) -> str:
+    found = quiet(slices)
+    p99 = f"99.0% {percentile(decisions(found), 0.99):,}" if found else "none"
+    return f"where it took under {QUIET:.0%}, {len(found)} of {len(slices)}: {p99}"

@@ -11,7 +11,8 @@ from polybot.bench.live import token_of
 from polybot.bench.soak_feed import market_of, parts_of, recorded_terms
 from polybot.bench.socket_path import Slice, SocketRun, run_socket
 from polybot.bench.socket_server import market_of_token, stamp_of, stamped
-from polybot.cli.frames import book_lines, socket_lines
+from polybot.bench.yardstick import run_yardstick
+from polybot.cli.frames import book_lines, socket_lines, yardstick_lines
 from polybot.domain.errors import BadInput
 from polybot.domain.market import Outcome
 from polybot.settings import load_settings
@@ -64,6 +65,14 @@ def test_decisions_are_timed_from_a_real_socket_through_the_real_floor(tmp_path:
     assert run.to_decision.total() > 50
     assert "from sending to a decision" in socket_lines(run)[2]
     assert run.stall_ms > 0
+
+
+def test_the_yardstick_reads_the_same_frames_and_only_computes() -> None:
+    slices = asyncio.run(run_yardstick(0.5, 200.0, 300.0))
+    taken = sum((one.to_decision for one in slices), Counter[int]())
+    assert taken.total() > 30
+    assert min(taken) >= 300
+    assert "computes 300 us over a frame" in yardstick_lines(slices, 300.0)[0]
 
 
 def test_what_the_host_took_is_told_apart() -> None:
