@@ -111,6 +111,7 @@ class Recorder:
         self._stopped: str | None = None
         self._stopped_at = 0.0
         self._segment: SegmentWriter | None = None
+        self._flushed_at = clock.monotonic()
         self._size = 0
         self._bound = DiskBound(folder, self.terms.disk_bytes_max, self.terms.free_bytes_min)
         self._closing = threading.Event()
@@ -234,14 +235,11 @@ class Recorder:
     # -- in the thread ------------------------------------------------------------------------------------------------
 
     def _write(self) -> None:
-        flushed = self._clock.monotonic()
         while True:
             closing = self._closing.wait(TAKE_SECONDS)
             try:
                 self._take_row()
-                if self._segment is not None and self._clock.monotonic() - flushed >= self.terms.flush_s:
-                    flushed = self._clock.monotonic()
-                    self._flush(self._segment)
+                self._flush_in_time()
                 if closing:
                     self._finish()
             except (OSError, TapeError) as error:
@@ -250,11 +248,15 @@ class Recorder:
                 return
 
     def _take_row(self) -> None:
-        """Piece by piece: as long as this thread has the interpreter, the loop and its traders wait for it."""
+        """Piece by piece: as long as this thread has the interpreter, the loop and its traders wait for it.
+
+        Under load the row is never empty, so what has its time has it between two pieces.
+        """
         row = self._row
         while row:
             for _ in range(min(PIECE_RECORDS, len(row))):
                 self._take(row.popleft())
+            self._flush_in_time()
             if len(row) < self.terms.row_max // 2:
                 self._closing.wait(REST_SECONDS)
 
@@ -272,7 +274,11 @@ class Recorder:
         else:
             self._segment.tape.append(record)
 
-    def _flush(self, segment: SegmentWriter) -> None:
+    def _flush_in_time(self) -> None:
+        segment, now = self._segment, self._clock.monotonic()
+        if segment is None or now - self._flushed_at < self.terms.flush_s:
+            return
+        self._flushed_at = now
         segment.flush()
         self._size = segment.size
         self._bound.keep(segment.name)

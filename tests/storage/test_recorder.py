@@ -28,6 +28,7 @@ from tests.builders import book, listed, one_sided, trade
 
 MARKET = one_sided()
 ROOMY = RecorderTerms(free_bytes_min=1, flush_s=0.01)
+IN_WHOLE_BLOCKS = RecorderTerms(free_bytes_min=1, flush_s=60)
 WRITER = """
 import sys, time
 from pathlib import Path
@@ -148,6 +149,18 @@ def test_the_oldest_segments_go_when_the_space_is_used_up_and_are_counted(tmp_pa
     assert recording.recorder.news() == [(Severity.INFO, told)]
 
 
+def test_a_row_that_is_never_empty_keeps_no_segment_from_its_bounds(tmp_path):
+    terms = RecorderTerms(free_bytes_min=1, flush_s=0.01, segment_bytes_max=2_000)
+    recording, number = Recording(tmp_path, terms).see(listed(MARKET)), 0
+    over = time.monotonic() + 5
+    while len(list(tmp_path.glob("*.tape"))) < 3:
+        assert time.monotonic() < over
+        while recording.recorder.status().waiting < 1_000:
+            number += 1
+            recording.recorder.frame("market", Millis(MARKET.window_start + number), os.urandom(10))
+    recording.close()
+
+
 def test_what_does_not_fit_in_the_row_is_counted_and_the_next_tape_says_so(tmp_path):
     recording = Recording(tmp_path, RecorderTerms(free_bytes_min=1, row_max=8))
     recording.see(listed(MARKET), *(book(MARKET, at) for at in range(100)))
@@ -211,7 +224,7 @@ def test_after_kill_9_everything_is_read_up_to_the_last_whole_block(tmp_path):
 
 
 def test_a_tape_that_broke_off_is_made_whole_by_joining_it(tmp_path):
-    recording = Recording(tmp_path / "recordings")
+    recording = Recording(tmp_path / "recordings", IN_WHOLE_BLOCKS)
     recording.see(listed(MARKET), *(book(MARKET, at) for at in range(300)))
     (tape,) = recording.close()
     tape.write_bytes(tape.read_bytes()[:-400])
@@ -229,8 +242,8 @@ def until_written(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 7, 40])
-def test_a_torn_last_block_costs_only_itself(recording, cut):
-    recording.see(listed(MARKET))
+def test_a_torn_last_block_costs_only_itself(tmp_path, cut):
+    recording = Recording(tmp_path / "recordings", IN_WHOLE_BLOCKS).see(listed(MARKET))
     for number in range(600):
         recording.recorder.frame("market", Millis(number), b"x%d" % number)
     recording.close()
@@ -239,8 +252,8 @@ def test_a_torn_last_block_costs_only_itself(recording, cut):
     assert len(list(read_frames(path))) == 512
 
 
-def test_a_changed_byte_in_the_middle_is_named(recording):
-    recording.see(listed(MARKET))
+def test_a_changed_byte_in_the_middle_is_named(tmp_path):
+    recording = Recording(tmp_path / "recordings", IN_WHOLE_BLOCKS).see(listed(MARKET))
     for number in range(600):
         recording.recorder.frame("market", Millis(number), b"x%d" % number)
     recording.close()

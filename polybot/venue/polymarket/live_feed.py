@@ -100,7 +100,8 @@ class LiveFeed:
         self._prices: deque[ReferencePriced] = deque(maxlen=PRICES_MAX)
         self._news = asyncio.Event()
         self._room = asyncio.Event()
-        self._one_ended = False
+        self._bug: BaseException | None = None
+        """Of what runs beside us, and so ours."""
         self._gone = "it was never connected"
         self._beside: list[asyncio.Task[None]] = []
         self._reconnects = self._early_results = 0
@@ -158,10 +159,8 @@ class LiveFeed:
                 if self._check is not None:
                     self._check.note(event)
                 return event
-            if self._one_ended:
-                for task in self._tasks():
-                    if task.done() and not task.cancelled():
-                        task.result()  # a bug in what runs beside us is ours
+            if self._bug is not None:
+                raise self._bug
             if self._gone:
                 raise VenueUnavailable(self._gone)
             self._news.clear()
@@ -319,12 +318,10 @@ class LiveFeed:
         task.add_done_callback(self._note_end)
         return task
 
-    def _note_end(self, _: asyncio.Task[None]) -> None:
-        self._one_ended = True
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._bug = error
         self._news.set()
-
-    def _tasks(self) -> list[asyncio.Task[None]]:
-        return [*self._beside, *(lane.task for lane in self._lanes if lane.task is not None)]
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
