@@ -21,7 +21,7 @@ import msgspec
 from polybot import log
 from polybot.app import house_terms
 from polybot.bench.live import token_of
-from polybot.bench.soak_feed import AHEAD, ASSETS, WINDOW_MS, market_of, recorded_terms
+from polybot.bench.soak_feed import AHEAD, ASSETS, START_SECONDS_MAX, WINDOW_MS, market_of, recorded_terms
 from polybot.bench.soak_watch import LoopWatch
 from polybot.chaos.real_load import write_load
 from polybot.clock import SystemClock
@@ -50,7 +50,6 @@ LOOKS_PER_ORDER = 400
 """Of the busy agents: some ten orders a second in all."""
 RESULT_AFTER_MS = 20_000
 LINE_BYTES_MAX = 4_000_000
-START_SECONDS_MAX = 60.0
 LOOK_EVERY_S = 1.0
 VIEWER = """
 import sys, threading, time, urllib.error, urllib.request

@@ -32,6 +32,8 @@ CONDITION = "@condition@"
 STAMP = 1_111_111_111_111
 FRAMES_PER_LANE = 5_000
 BURST_MAX = 50
+START_SECONDS_MAX = 60.0
+"""For a process that sends frames, until it is ready to."""
 
 
 def market_of(asset: str, start_ms: int, terms: Market) -> Market:

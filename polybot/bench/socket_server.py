@@ -19,9 +19,8 @@ import msgspec
 import uvloop
 from aiohttp import WSMsgType, web
 
-from polybot.bench.soak_feed import ASSETS, BURST_MAX, Rounds, templates
+from polybot.bench.soak_feed import ASSETS, BURST_MAX, START_SECONDS_MAX, Rounds, templates
 
-START_SECONDS_MAX = 60.0
 UNSTAMPED = b"0" * 40
 MARK = '"hash":"'
 TURN_S = 0.001

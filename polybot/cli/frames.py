@@ -30,7 +30,8 @@ def frames(
 ) -> None:
     """How many frames a second become verified books on one core, and how soon after a frame traders decide.
 
-    The last is measured twice: on the floor, and on a bare reader that shows what the machine itself adds."""
+    The last is measured twice: on the floor, and on a bare reader that shows what the machine itself adds.
+    """
     machine = this_machine()
     typer.echo(f"{machine.cpu}, {machine.cores} cores, {machine.python}; medians of {runs} runs")
     source = shipped_frames(load_settings())
@@ -46,10 +47,11 @@ def frames(
         try:
             let_the_loop_go_first()
             run = uvloop.run(run_socket(folder, seconds, rate))
-            yardstick = uvloop.run(run_yardstick(seconds, rate, loop_us(run)))
+            on_loop_us = _a_frame_us(run, run.loop_cpu_s)
+            yardstick = uvloop.run(run_yardstick(seconds, rate, on_loop_us))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        for text in (*socket_lines(run), *yardstick_lines(yardstick, loop_us(run))):
+        for text in (*socket_lines(run), *yardstick_lines(yardstick, on_loop_us)):
             typer.echo(text)
 
 
@@ -71,34 +73,33 @@ def socket_lines(run: SocketRun) -> list[str]:
     decision = ", ".join(f"{share:.1%} {percentile(run.to_decision, share):,}" for share in shares)
     per_second, worst = run.frames / max(run.seconds, 1e-9), max(run.to_decision, default=0)
     slices = sorted(percentile(one.to_decision, 0.99) for one in run.slices)
-    stolen = sorted(one.stolen for one in run.slices)
-    computing_us = 1e6 * run.cpu_s / max(run.frames, 1)
     return [
         f"socket: {per_second:,.0f} frames a second for {run.seconds:.0f} s, {run.orders} orders",
         f"  from sending to the books, us: {books}",
         f"  from sending to a decision, us: {decision}, worst {worst:,} (goal 99% 2,000)",
         f"  {SLICE_S:g} s at a time: 99.0% {slices[0]:,} to {slices[-1]:,}, median {median(slices):,.0f}",
-        f"  the host took {stolen[0]:.1%} to {stolen[-1]:.1%} of this machine's time",
-        f"  {_where_quiet(run.slices)}",
-        f"  {run.to_decision.total():,} decisions timed; {computing_us:,.0f} us of computing a frame",
+        *_host_lines(run.slices),
+        f"  {run.to_decision.total():,} decisions timed; {_a_frame_us(run, run.cpu_s):,.0f} us of computing a frame",
         f"  longest stall of the loop {run.stall_ms:.1f} ms, our own computing in it {run.ours_ms:.1f} (goal 50)",
     ]
 
 
 def yardstick_lines(slices: list[Slice], computing_us: float) -> list[str]:
-    stolen, p99 = sorted(one.stolen for one in slices), percentile(decisions(slices), 0.99)
+    p99 = percentile(decisions(slices), 0.99)
     return [
         f"a reader that computes {computing_us:,.0f} us over a frame and does nothing else: 99.0% {p99:,}",
-        f"  the host took {stolen[0]:.1%} to {stolen[-1]:.1%}; {_where_quiet(slices)}",
+        *_host_lines(slices),
     ]
 
 
-def loop_us(run: SocketRun) -> float:
-    """Of the floor's loop, a frame."""
-    return 1e6 * run.loop_cpu_s / max(run.frames, 1)
-
-
-def _where_quiet(slices: list[Slice]) -> str:
-    found = quiet(slices)
+def _host_lines(slices: list[Slice]) -> list[str]:
+    stolen, found = sorted(one.stolen for one in slices), quiet(slices)
     p99 = f"99.0% {percentile(decisions(found), 0.99):,}" if found else "none"
-    return f"where it took under {QUIET:.0%}, {len(found)} of {len(slices)}: {p99}"
+    return [
+        f"  the host took {stolen[0]:.1%} to {stolen[-1]:.1%} of this machine's time",
+        f"  where it took under {QUIET:.0%}, {len(found)} of {len(slices)}: {p99}",
+    ]
+
+
+def _a_frame_us(run: SocketRun, cpu_s: float) -> float:
+    return 1e6 * cpu_s / max(run.frames, 1)

@@ -104,10 +104,10 @@ class Bus:
         becomes JSON at the flush: do not change it afterwards. Beyond KEYS_MAX different keys, new ones are dropped. A
         breaker's state that is offered again unchanged goes out with the refresh.
         """
-        if self._circuits.get(key) == payload and key not in self._pending:
-            return
         if key in self._pending:
             self._conflated += 1
+        elif self._circuits.get(key) == payload:
+            return
         elif len(self._pending) >= KEYS_MAX:
             self._dropped += 1
             return

@@ -127,10 +127,9 @@ def die_with_parent(parent_pid: int, death_signal: signal.Signals) -> None:
 
 
 def let_the_service_go_first() -> None:
-    """Never take a processor away from the service's loop: it waits 0.7 ms where it hands something to the server.
+    """Take no processor away from the service's loop when it hands us something: it would lose a millisecond over it.
 
-    Linux: a batch process does not interrupt another when it is woken, and has its turn when that has ended its own
-    (sched(7), SCHED_BATCH). No right is needed for it.
+    Linux: a batch process interrupts no other when it is woken (sched(7), SCHED_BATCH). No right is needed for it.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # a sandbox that forbids it: it runs all the same

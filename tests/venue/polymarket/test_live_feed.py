@@ -2,10 +2,11 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
+import pytest
 
 from polybot.clock import SystemClock
 from polybot.domain.book import BookState
@@ -182,3 +183,21 @@ async def test_with_two_sockets_the_loss_of_one_leaves_the_books_verified() -> N
         await soon(lambda: floor.state is not None and floor.state.books[0].at == at)
         assert floor.is_verified
         assert floor.feeder.health().reconnects == 0
+
+
+class Broken(PriceSocket):
+    """One of what runs beside the market sockets, with a bug in it."""
+
+    async def run(self, take: Callable[[ReferencePriced], None]) -> None:
+        await asyncio.sleep(0.05)
+        raise ZeroDivisionError
+
+
+async def test_a_bug_in_what_runs_beside_the_sockets_is_raised_to_whoever_reads_the_feed() -> None:
+    broken = Broken(RtdsChannel(("BTC",), ""), SystemClock(), random.Random(4))
+    async with lying_venue() as venue:
+        feed = feed_of(venue, HASTY, prices=[broken])
+        await feed.connect()
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wait_for(feed.next(), 3)
+        await feed.close()
